@@ -150,6 +150,8 @@ def reviewed_sweep(
     if review.noise is not None and review.plan_for is None:
         warn("--noise has no effect without --plan_for")
     seeds = seeds_of(plan, options, database, effect=review.plan_for, noise=review.noise)
+    if seeds is None and review.plan_for is not None:
+        warn("--plan_for has no effect: the sweep has no arms to compare with a baseline")
     for line in filter(None, (prepared.note, _whose_rows_go(prepared.sweep.csv, database))):
         note(f"note: {line}")
     if review.dry_run and as_json:

@@ -73,9 +73,11 @@ class QuestionOptions:
 
     def question(self) -> Question:
         """The question. Raises UsageError for an unknown goal, several places, and a place or target that is no
-        number, SettingsError for a baseline of unknown names or values."""
+        number or has no effect, SettingsError for a baseline of unknown names or values."""
         if self.target is not None and not math.isfinite(self.target):
             raise UsageError(f"--target {self.target}: not a number", "For instance: --target 3.8")
+        if self.robust and self.margin is not None:
+            raise UsageError("--margin has no effect with --robust, which counts seeds won", "Leave one of them out.")
         if self.goal is not None and self.goal not in list(Goal):
             raise UsageError(f"--goal {self.goal}: no such choice", "Use lower or higher.")
         return Question(

@@ -47,7 +47,7 @@ def with_policy(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep
     arms = {arm.key: arm.settings.to_dict() for arm in plan.arms}
     policy, alone = _declared(options, arms, baseline_of(definition), is_capped=not plan.skipped)
     sweep = replace(prepared.sweep, policy=NewPolicy(kind=DECIDE, definition=asdict(policy)))
-    return replace(prepared, sweep=sweep, warnings=[*prepared.warnings, *_warnings(policy, arms, alone)])
+    return replace(prepared, sweep=sweep, warnings=[*prepared.warnings, *_warnings(options, policy, arms, alone)])
 
 
 def _declared(
@@ -97,11 +97,15 @@ def declared_for_sweep(store: Store, sweep: SweepRecord, options: SweepOptions) 
     baseline = named or baseline_of(sweep.definition)
     policy, alone = _declared(options, arms, baseline, is_capped=is_capped, metric=metric)
     definition = asdict(replace(policy, baseline=named))
-    return NewPolicy(kind=DECIDE, definition=definition), _warnings(policy, arms, alone)
+    return NewPolicy(kind=DECIDE, definition=definition), _warnings(options, policy, arms, alone)
 
 
-def _warnings(policy: DecidePolicy, arms: Arms, alone: Sequence[str]) -> list[str]:
+def _warnings(options: SweepOptions, policy: DecidePolicy, arms: Arms, alone: Sequence[str]) -> list[str]:
     found = []
+    if policy.best_arm:
+        usual = SweepOptions()
+        idle = [f"--{name}" for name in ("baseline", "futility") if getattr(options, name) != getattr(usual, name)]
+        found += [f"{' and '.join(idle)}: no effect on the race of --best_arm"] if idle else []
     if alone:
         names = differing_settings(arms.values())
         which = "; ".join(arm_label(arms[key], names) for key in alone)
@@ -135,6 +139,10 @@ def _with_search(prepared: PreparedSweep, options: SweepOptions) -> PreparedSwee
         raise UsageError(f"--sampler {options.sampler}: there is no such sampler", f"Use {' or '.join(SAMPLERS)}.")
     if find_spec("optuna") is None:
         raise UsageError("a search needs optuna, which is not installed", "pip install 'hlbq[search]'")
+    others = (options.trials or 0) - 1  # than the baseline
+    if options.confirm > others:
+        more = f"--confirm {options.confirm}: a search of --trials {options.trials} tries {counted(others, 'arm')} more"
+        raise UsageError(f"{more} than the baseline", f"Use --confirm {others}, or more --trials.")
     metric = _checked_metric(options.metric, {arm.key: arm.settings.to_dict() for arm in prepared.plan.arms})
     goal = goal_of(metric)
     if goal is None:

@@ -56,6 +56,8 @@ def test_the_seeds_for_an_effect_follow_from_the_noise_given(hlbq: Hlbq) -> None
     # A policy with a cap needs less evidence, and has fewer seeds.
     decided = hlbq("submit --num_heads 1 3 --dry-run --plan_for 0.01 --noise 0.004 --decide").err
     assert "an effect of 0.01 needs 5 seeds" in decided and "no verdict is possible" not in decided
+    alone = hlbq("submit --num_heads 1 --dry-run --plan_for 0.01 --noise 0.004").err
+    assert "warning: --plan_for has no effect: the sweep has no arms to compare" in alone
     assert "needs more than 20 seeds" in hlbq(f"{line} --plan_for 0.002 --noise 0.004 --decide").err
     assert "needs more than 1,000 seeds" in hlbq(f"{line} --plan_for 0.00001 --noise 0.004").err
     assert "--noise has no effect without --plan_for" in hlbq(f"{line} --noise 0.004").err

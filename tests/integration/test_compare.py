@@ -537,6 +537,7 @@ def test_the_command_to_type_next_holds_no_password() -> None:
     [
         (["--at_tokens", "5", "--best"], "--best and the --at_... options are one choice"),
         (["--markdown", "--json"], "two ways of printing"),
+        (["--robust", "--margin", "0.01"], "--margin has no effect with --robust"),
         (["--goal", "up"], "--goal up: no such choice"),
         (["--sweep", "9"], "there is no sweep 9"),
         (["--where", "depth=17"], "no run matches"),

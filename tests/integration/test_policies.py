@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -321,6 +321,15 @@ def test_more_seeds_than_the_cap_are_refused() -> None:
     found = prepare_sweep(axes, options, db="unused.db", argv=[], find_existing=lambda plan: Existing())
     with pytest.raises(UsageError, match="--num_runs 6 is more than --max_seeds 5"):
         with_policy(found, options)
+
+
+def test_options_without_effect_on_a_race_are_named() -> None:
+    options = SweepOptions(decide=True, best_arm=True, baseline=["depth=2"], futility="0.2")
+    axes = {"depth": [2, 4], "width": [128]}
+    found = prepare_sweep(axes, options, db="unused.db", argv=[], find_existing=lambda plan: Existing())
+    assert with_policy(found, options).warnings == ["--baseline and --futility: no effect on the race of --best_arm"]
+    usual = replace(options, baseline=(), futility="0.10")
+    assert not with_policy(found, usual).warnings
 
 
 def test_seeds_for_undecided_arms_are_the_policys_to_add(store: Store) -> None:

@@ -279,6 +279,7 @@ def test_a_search_is_over_once_its_confirmation_is(store: Store) -> None:
         ({}, {"metric": "lr"}, "is higher or lower better"),
         ({}, {"metric": "test_loss"}, "not every arm is evaluated on test text"),
         ({}, {"confirm": 2, "max_seeds": 2, "first_look": 2}, "no verdict on 2 arms is possible below"),
+        ({}, {"trials": 4, "confirm": 4}, "--confirm 4: a search of --trials 4 tries 3 arms more than the baseline"),
         ({}, {"max_seeds": 2}, "--max_seeds 2 is less than --first_look 3"),
         ({}, {"margin": -1.0}, "--margin -1"),
     ],
