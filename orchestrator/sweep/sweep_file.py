@@ -52,13 +52,12 @@ def read_sweep_file(path: str) -> SweepFile:
             raise _unknown_table(path, name)
         if not isinstance(table, dict):
             raise UsageError(f"{path}: '{name}' is not a table", f"Write [{name}] on a separate line.")
-    settings = document.get("settings", {})
+    settings, options = (_underscored(path, name, document.get(name, {})) for name in TABLES)
     for name, value in settings.items():
         if name not in specs():
             error = unknown_setting(name)
             raise UsageError(f"{path}: [settings]: {error.message}", error.hint)
         _check_plain(path, f"[settings] {name}", value)
-    options = document.get("sweep", {})
     for name, value in options.items():
         _check_option(path, name, value)
     return SweepFile(
@@ -131,6 +130,17 @@ def _unknown_table(path: str, name: str) -> UsageError:
     near = difflib.get_close_matches(name, TABLES, n=1)
     hint = f"Did you mean [{near[0]}]? " if near else ""
     return UsageError(f"{path}: there is no table [{name}]", f"{hint}A sweep file has [settings] and [sweep].")
+
+
+def _underscored(path: str, table: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of a table with the dashes of names as underscores. Raises UsageError for a name in both spellings."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        spelt = name.replace("-", "_")
+        if spelt in found:
+            raise UsageError(f"{path}: [{table}] has {spelt} twice, with dashes and without", "Keep one of the two.")
+        found[spelt] = value
+    return found
 
 
 def _check_option(path: str, name: str, value: Any) -> None:

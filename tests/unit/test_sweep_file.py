@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import UsageError
 from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file, write_sweep_file
-from orchestrator.sweep.sweep_options import option_specs
+from orchestrator.sweep.sweep_options import SweepOptions, option_specs
 
 
 @pytest.fixture
@@ -22,6 +22,13 @@ def test_settings_become_lists_and_options_keep_their_types(path: Path) -> None:
     assert read_sweep_file(str(path)) == SweepFile(
         settings={"depth": [4, 8], "lr_mult": ["1..3"]}, options={"num_runs": 2, "zip": [["depth", "width"]]}
     )
+
+
+def test_names_may_have_dashes(path: Path) -> None:
+    path.write_text("[settings]\nmax-steps = 100\n[sweep]\nnum-runs = 2\nfutility = 0.2\n")
+    found = read_sweep_file(str(path))
+    assert found == SweepFile(settings={"max_steps": [100]}, options={"num_runs": 2, "futility": 0.2})
+    assert SweepOptions.of(found.options).futility == "0.2"
 
 
 def test_a_byte_order_mark_is_passed_over(path: Path) -> None:
@@ -42,6 +49,7 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "unknown option": (b"[sweep]\nnum_run = 4\n", ["no option 'num_run'", "Did you mean 'num_runs'?"]),
     "unknown table": (b"[setings]\ndepth = 4\n", ["no table [setings]", "Did you mean [settings]?"]),
     "setting in sweep": (b"[sweep]\ndepth = 4\n", ["'depth' is a setting", "below [settings]"]),
+    "twice": (b"[settings]\nmax-steps = 1\nmax_steps = 2\n", ["has max_steps twice"]),
     "outside a table": (b"depth = 4\n", ["'depth' is outside a table"]),
     "no table": (b"settings = 4\n", ["'settings' is not a table"]),
     "text for a number": (b'[sweep]\nnum_runs = "many"\n', ["num_runs: 'many' is not a whole number"]),
