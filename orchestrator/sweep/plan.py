@@ -21,6 +21,8 @@ from orchestrator.wording.numbers import counted
 
 MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1
+# No host holds a millionth of such a microbatch.
+MOST_CAPACITY = 1e12
 SHOWN_REASONS = 5
 # What another recipe has in the place of a setting.
 _COUNTERPARTS: Mapping[str, str] = {"learning_rate": "lr_mult", "lr_mult": "learning_rate"}
@@ -210,6 +212,8 @@ def _checked_sizes(given: Mapping[str, Any]) -> Sizes | SettingsError:
         verb = "is not a setting" if len(unused) == 1 else "are not settings"
         instead = "".join(f"; use {_COUNTERPARTS[name]}" for name in unused if name in _COUNTERPARTS)
         return SettingsError(f"{', '.join(unused)} {verb} of recipe {recipe}{instead}")
+    if (scalar := given.get("gpu_capacity_scalar", 1.0)) > MOST_CAPACITY:
+        return SettingsError(f"gpu_capacity_scalar {scalar:g} is too large: use at most {MOST_CAPACITY:g}")
     try:
         return check(resolve(Settings(**{**defaults(recipe), **given})))
     except SettingsError as error:

@@ -55,6 +55,12 @@ def test_one_drawn_combination_is_one() -> None:
     assert plan.warnings == ("--random 9 draws more than there is: 1 different combination",)
 
 
+@pytest.mark.parametrize("scalar", [1e13, 1e300, 1.7e308])
+def test_a_capacity_that_no_device_has_is_left_out(scalar: float) -> None:
+    with pytest.raises(PlanError, match=r"gpu_capacity_scalar .* is too large: use at most 1e\+12"):
+        make_plan({"gpu_capacity_scalar": (scalar,)}, num_runs=1, first_seed=1)
+
+
 @pytest.mark.parametrize(("first", "runs", "named"), [(2**63 - 1, 2, 2**63), (-1, 5, -1), (2**63 - 3, 9, 2**63 + 5)])
 def test_the_seed_that_is_out_of_range_is_named(first: int, runs: int, named: int) -> None:
     with pytest.raises(PlanError, match=rf"^seed {named} is out of range\n"):
