@@ -204,6 +204,9 @@ def check_token_cache() -> CheckResult:
         folder = default_cache_dir()
     except DataError as error:
         return _problem("token caches", error.message, error.hint)
+    except RuntimeError:  # of Path.expanduser
+        fix = "Name a folder: export HLBQ_CACHE=/path/to/folder"
+        return _problem("token caches", "this user has no home folder: HOME is not set", fix)
     if not folder.exists():
         return _fine("token caches", f"none yet at {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -226,7 +229,7 @@ def check_wandb() -> CheckResult:
     server = urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname or WANDB_HOST
     try:
         logged_in = netrc(str(Path("~/.netrc").expanduser())).authenticators(server) is not None
-    except (OSError, NetrcParseError):
+    except (OSError, RuntimeError, NetrcParseError):  # RuntimeError: a user without a home
         logged_in = False
     if logged_in:
         return _fine("wandb", f"{installed}, logged in to {server}")

@@ -55,6 +55,18 @@ def test_wandb_keys_are_never_shown(where: str, tmp_path: Path, monkeypatch: pyt
     assert found.level is Level.FINE and key not in repr(found)
 
 
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HLBQ_CACHE", "XDG_CACHE_HOME", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    found = doctor.check_token_cache()
+    assert found.level is Level.PROBLEM and "no home folder" in found.found and "HLBQ_CACHE" in found.fix
+    assert doctor.check_wandb().level is Level.NOTE
+
+
 def test_a_cache_that_cannot_be_there_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HLBQ_CACHE", str(tmp_path / "none"))
     assert "none yet" in doctor.check_token_cache().found
