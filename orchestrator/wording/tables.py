@@ -65,6 +65,7 @@ class TextTable:
 
     def _listed(self, width: int) -> list[str]:
         """Each row as lines of a header and its cell."""
+        width = max(width, 2 * _NARROWEST_COLUMN)
         label = min(max(map(cell_width, self.headers)), width // 2)
         lines = self._title_lines(width)
         for row in self.rows:

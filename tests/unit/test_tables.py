@@ -63,6 +63,13 @@ def test_where_columns_do_not_fit_a_row_is_a_list() -> None:
     assert table.lines(24) == ["two", "name  0123456789abcdef", "x     1", "", "name  b", "x     0123456789"]
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_no_terminal_is_too_narrow(width: int) -> None:
+    words = "".join(TextTable(title="a title", headers=["name", "日本"], rows=[["one two", "日本日本"]]).lines(width))
+    assert "".join(words.split()) == "atitlenameonetwo日本日本日本"
+    assert wrapped("one two", width) == "one\ntwo"
+
+
 def test_sentences_wrap_between_words() -> None:
     assert wrapped("one two-three four", 9) == "one\ntwo-three\nfour"
     assert wrapped("", 9) == ""
