@@ -120,8 +120,14 @@ def _with_counterparts(arms: Arms, baseline: Mapping[str, Any]) -> tuple[dict[st
     if not baseline:
         hint = "Name one: --baseline NAME=VALUE. Or look for the best of all arms: --best_arm."
         raise UsageError("--decide: the sweep has no baseline", hint)
-    keys = {frozenset(settings.items()): key for key, settings in arms.items()}
-    others = {key: keys.get(frozenset({**settings, **baseline}.items())) for key, settings in arms.items()}
+    # By what sets the arms apart: the true model_scale follows from other settings, and would never be the same.
+    names = {*differing_settings(arms.values()), *baseline}
+
+    def place(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(settings.get(name) for name in names)
+
+    keys = {place(settings): key for key, settings in arms.items()}
+    others = {key: keys.get(place({**settings, **baseline})) for key, settings in arms.items()}
     pairs = {key: other for key, other in others.items() if other is not None and other != key}
     if not pairs:
         hint = "Name fewer settings in --baseline, or look for the best of all arms: --best_arm."

@@ -156,3 +156,20 @@ def test_runs_that_exist_are_compared_and_not_changed(hlbq: Hlbq) -> None:
     assert hlbq("compare --all").out.count("num_heads 2 against") == 0  # several sweeps have no baseline of their own
     dry = hlbq("extend 2 --num_runs 5 --dry-run")
     assert "Without it: 2 runs (0 new arms)" in dry.err
+
+
+@pytest.mark.parametrize(
+    ("axes", "baseline", "open_arms"),
+    [
+        ("--depth 2 4 --width 128 256", "depth=2", 2),
+        ("--expand_factor 1 2 --num_heads 1 2", "expand_factor=1", 2),
+        ("--model_scale 0.5 1 --lr_mult 1 2", "lr_mult=1", 2),
+        ("--depth 2 4 8 --width 128", "", 2),
+    ],
+)
+def test_a_baseline_decides_whatever_the_size_of_a_model_follows_from(
+    hlbq: Hlbq, axes: str, baseline: str, open_arms: int
+) -> None:
+    named = f"--baseline {baseline}" if baseline else ""
+    assert hlbq(f"submit {axes} --decide {named}").code == 0
+    assert f"{open_arms} arms open" in hlbq("decide 1").out
