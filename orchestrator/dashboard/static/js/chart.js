@@ -69,6 +69,7 @@ export class Chart {
   }
 
   build(shown) {
+    const { left = -1, top } = this.plot?.cursor ?? {}; // a mouse that stays where it is reads on
     this.plot?.destroy();
     this.plot = null;
     fill(this.box);
@@ -78,6 +79,7 @@ export class Chart {
     }
     this.plot = new window.uPlot(this.options(shown), joined(shown), this.box);
     if (this.zoom) this.showZoom(this.zoom);
+    if (left >= 0) this.plot.setCursor({ left, top });
   }
 
   options(shown) {
