@@ -65,6 +65,7 @@ def test_a_short_draw_of_every_command(folder: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)  # ten minutes of two idle cores
 def test_the_page_comes_out_again(folder: Path) -> None:
     printed = [typed(line, folder) for line in COMMANDS]
     with (folder / "results.csv").open(newline="") as file:

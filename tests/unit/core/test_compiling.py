@@ -132,6 +132,7 @@ def test_a_second_run_in_the_same_process_does_not_tell_the_next_that_compiling_
     assert CompiledCode(tmp_path).expected_seconds(key) == 20.0
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for a CPU with g++, which is not here")
 def test_a_compiler_keeps_both_parts_of_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

@@ -78,7 +78,6 @@ def without_final(case: dict[str, Any], precision: str = "float64", *, fast: boo
 )
 def test_a_changed_record_is_past_the_tolerance(quantity: str, part: str, key: str, factor: float) -> None:
     (case,) = shortened().values()
-    assert all(deviation.within for deviation in without_final(case))
     case[part][0][key] *= factor
     assert [deviation.quantity for deviation in without_final(case) if not deviation.within] == [quantity]
 
