@@ -33,7 +33,8 @@ EARLIEST_SANE_TIME = 1_735_689_600.0  # 2025-01-01: a machine before that has lo
 _TORCH_PROBE = """
 import json, torch
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus}))
+told = {"version": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus}
+print(json.dumps({**told, "instructions": torch.backends.cpu.get_cpu_capability()}))
 """
 _DRIVER_PROBE = """
 import pynvml as nvml
@@ -109,7 +110,7 @@ def check_torch() -> CheckResult:
     gpus = ", ".join(told["gpus"])
     if gpus:
         return _fine("torch", f"{told['version']}, CUDA {told['cuda']}, GPUs: {gpus}")
-    return _note("torch", f"{told['version']}, no GPU that it can use: training on the CPU")
+    return _note("torch", f"{told['version']}, no GPU that it can use: training on the CPU ({told['instructions']})")
 
 
 def check_driver() -> CheckResult:
