@@ -9,6 +9,7 @@ from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import Layout, Selection, blocks, columns_of, plain_columns
 from orchestrator.export.columns import Kind, point_columns, run_columns
 from orchestrator.export.csv_table import read_csv_rows
+from orchestrator.export.table_formats import FORMATS
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.chosen_runs import python_filter, readable_runs
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 # Numbers that JSON has no word for.
 _NOT_FINITE = ("nan", "inf", "-inf")
-_ENDINGS = (".csv", ".jsonl", ".parquet")
 
 
 def load(
@@ -50,12 +50,12 @@ def load(
     if layout not in (Layout.RUNS, Layout.POINTS):
         raise ExportError(f"there is no layout '{layout}'", "Use runs or points.")
     ending = Path(source).suffix.lower() if source is not None and "://" not in str(source) else ""
-    if ending in _ENDINGS and python_filter(sweep, where, runs, everything=all) is not None:
+    if ending in FORMATS and python_filter(sweep, where, runs, everything=all) is not None:
         choosing = "sweep, where, runs and all choose from a database"
         raise UsageError(f"'{source}' is a table, but {choosing}", "Use one of them.")
     if ending == ".csv":
         return pandas.DataFrame(list(read_csv_rows(Path(str(source)))))
-    if ending in _ENDINGS:
+    if ending in FORMATS:
         return _from_file(Path(str(source)), ending)
     with open_store(None if source is None else str(source), mode=OpenMode.READ) as store:
         chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
