@@ -77,7 +77,9 @@ def _arguments(kinds: Mapping[str, Any], values: Mapping[str, Any], command: str
     }
 
 
+@functools.cache
 def _declared(name: str, kind: Any, field: "dataclasses.Field[Any]", panel: str | None) -> inspect.Parameter:
+    """The parameter of one option, made once for all commands that take it: `hlbq --help` declares every command."""
     known = {"rich_help_panel": panel, **field.metadata}
     flags = known.pop("flags") or (f"--{name}",)
     default = [] if field.default is dataclasses.MISSING else field.default
