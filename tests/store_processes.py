@@ -1,6 +1,5 @@
-"""Many processes at one database at once. They are forked from a server that has the store imported already."""
+"""Many processes at one database at once."""
 
-import multiprocessing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.opening.schema import Schema
+from tests.ready_processes import ready_context
 from tests.store_examples import ending, point, register
 
 TIMEOUT_SECONDS = 120
@@ -19,8 +19,7 @@ def run_at_once(count: int, function: Callable[..., Any], *arguments: object) ->
 
     An error in one of them is raised here.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.store_processes"])
+    context = ready_context()
     with context.Manager() as manager, context.Pool(count) as pool:
         barrier = manager.Barrier(count)
         waiting = [pool.apply_async(function, (number, barrier, *arguments)) for number in range(count)]

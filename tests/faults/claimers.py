@@ -1,6 +1,5 @@
 """Sixteen processes claim and finish 10,000 runs a part, some die holding one, two reapers take those back."""
 
-import multiprocessing
 import os
 import random
 import time
@@ -18,6 +17,7 @@ from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Ground, ask, new_sweep, scaled, submit
 from tests.faults.report import FaultRow
+from tests.ready_processes import ready_context
 from worker.failure_detector import FailureDetector
 from worker.processes import host_id, start_ticks
 
@@ -37,8 +37,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
 def _contest(count: int, runs: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
     began = time.monotonic()
     submit(db, new_sweep(runs))
-    # A fresh interpreter for each: threads and connections of this process are not inherited.
-    context = multiprocessing.get_context("spawn")
+    context = ready_context()
     over = context.Event()
     numbers = range(100 * seed, 100 * seed + count)
     claimers = [context.Process(target=claim_until_done, args=(db, str(folder), k)) for k in numbers]

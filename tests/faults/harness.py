@@ -24,8 +24,9 @@ from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.queue.sweeps import NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.report import FaultRow
-from tests.faults.worker_under_fault import Faults
+from tests.faults.worker_under_fault import Faults, run_as_program
 from tests.postgresql_server import PostgresqlServer
+from tests.ready_processes import ReadyProcess
 from tests.stand_in_trainer import Plan, point_at
 from tests.store_examples import stored
 from worker.timing import Timing
@@ -46,6 +47,8 @@ SHORT = {
     "kill_grace_seconds": 2.0,
 }
 UNHURRIED = asdict(Timing())
+
+Worker = subprocess.Popen[bytes] | ReadyProcess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +151,7 @@ class Fleet:
     environment: dict[str, str] = field(default_factory=dict)
     inside: Sequence[str] = ()
     state: Path | None = None
-    processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    processes: list[Worker] = field(default_factory=list)
     exits: Counter[int] = field(default_factory=Counter)
     started: list[int] = field(default_factory=list)
 
@@ -176,35 +179,40 @@ class Fleet:
         *,
         faults: Faults | None = None,
         watch: bool = True,
-        program: str = "tests.faults.worker_under_fault",
+        program: str = "",
         options: Sequence[str] = (),
-    ) -> "subprocess.Popen[bytes]":
-        """Start one worker; its words go to a log of the fleet. A `#` in its host becomes its number."""
+    ) -> Worker:
+        """Start one worker, or a `program` that leads some; its words go to a log of the fleet.
+
+        A `#` in its host becomes its number. It is forked, unless something is to be seen of Python's own start.
+        """
         chosen = faults or self.faults
         host = chosen.host.replace("#", str(len(self.started)))
         chosen = replace(chosen, landed=str(self.landed_path), timing=SHORT | chosen.timing, host=host)
         plan = replace(self.plan, landed=str(self.landed_path))
         arguments = [
+            *options,
             "--db",
             self.db,
             "--state_dir",
             str(self.state or self.folder / "state"),
             "--faults",
             json.dumps(asdict(chosen)),
+            *(["--watch"] if watch else []),
         ]
-        with (self.folder / "workers.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*self.inside, sys.executable, "-m", program, *options, *arguments, *(["--watch"] if watch else [])],
-                cwd=ROOT,
-                env={
-                    **os.environ,
-                    "STAND_IN": json.dumps(asdict(plan)),
-                    "PYTHONPATH": str(ROOT),
-                    **self.environment,
-                },
-                stdout=log,
-                stderr=log,
-            )
+        environment = {
+            **os.environ,
+            "STAND_IN": json.dumps(asdict(plan)),
+            "PYTHONPATH": str(ROOT),
+            **self.environment,
+        }
+        log = self.folder / "workers.log"
+        if self.inside or self.environment or program:
+            command = [*self.inside, sys.executable, "-m", program or run_as_program.__module__, *arguments]
+            with log.open("ab") as said:
+                process: Worker = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
+        else:
+            process = ReadyProcess(run_as_program, arguments, environment=environment, log=log)
         self.processes.append(process)
         self.started.append(process.pid)
         return process

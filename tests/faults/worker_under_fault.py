@@ -181,7 +181,12 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__":
+def run_as_program() -> None:
+    """Raises SystemExit with the exit code."""
     exit_code = main()
     ignore_late_signals()
     sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    run_as_program()

@@ -5,7 +5,6 @@ import csv
 import fcntl
 import json
 import math
-import multiprocessing
 import os
 import resource
 import signal
@@ -31,6 +30,7 @@ from orchestrator.queue.states import Reason
 from orchestrator.queue.sweeps import CsvTarget, SweepRecord
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import runs
+from tests.ready_processes import ready_context
 from tests.sample_sweep import received, register, sample_point, sample_points, submit_sweep, work
 
 pytestmark = pytest.mark.reader
@@ -460,7 +460,7 @@ def test_two_workers_of_two_sweeps_lose_no_row(tmp_path: Path, append: bool) -> 
     location, path = str(tmp_path / "hlbq.db"), tmp_path / "results.csv"
     with open_store(location, mode=OpenMode.CREATE) as store:
         sweeps = [csv_sweep(store, path, append=append, seeds=tuple(range(6))).id for _ in range(2 if append else 1)]
-    context = multiprocessing.get_context("spawn")
+    context = ready_context()
     workers = [
         context.Process(target=_finish_and_rewrite, args=(location, sweeps[index % len(sweeps)], 100 + index))
         for index in range(4)

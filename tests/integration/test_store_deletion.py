@@ -1,6 +1,5 @@
 """Deleted runs and sweeps, notes and tags, on both databases."""
 
-import multiprocessing
 import os
 import signal
 from typing import Any
@@ -28,6 +27,7 @@ from orchestrator.store.tables import (
     sweeps,
     sync_marks,
 )
+from tests.ready_processes import ready_context
 from tests.store_examples import ALL, claim, ending, point, register, saved, submit
 
 MARK = NotifyMark(token="0123456789abcdef", by="ada on here")
@@ -160,7 +160,7 @@ def test_a_delete_that_is_killed_leaves_all(store: Store, location: str) -> None
         submit(store, seeds=2)
     finish_one(store, register(store))
     before = rows(store)
-    process = multiprocessing.get_context("spawn").Process(target=_delete_and_die, args=(location,))
+    process = ready_context().Process(target=_delete_and_die, args=(location,))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
