@@ -35,24 +35,23 @@ MOST_SAMPLES = 1_000
 _NO_METRICS = ("step", "cumulative_time", "tokens_seen", "epoch")
 
 
-def workers(store: Store, now: float) -> dict[str, Any]:
+def workers(store: Store) -> dict[str, Any]:
     """The live workers, then past ones, newest first."""
     everyone = store.workers(ended=True)
     live = [worker for worker in everyone if worker.ended_at is None]
     past = [worker for worker in everyone if worker.ended_at is not None][::-1]
     return {
-        "live": [_worker_words(worker, now) for worker in live],
-        "past": [_worker_words(worker, now) for worker in past[:MOST_ENDED_WORKERS]],
+        "live": [_worker_words(worker) for worker in live],
+        "past": [_worker_words(worker) for worker in past[:MOST_ENDED_WORKERS]],
         "past_left_out": max(0, len(past) - MOST_ENDED_WORKERS),
     }
 
 
-def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
+def _worker_words(worker: WorkerRecord) -> Mapping[str, Any]:
     who = worker.identity
     return {
-        **named(worker, "id started_at beat_at ended_at"),
+        **named(worker, "id started_at beat_at ended_at silent"),
         **named(who, "hostname pid device device_name slot slots job"),
-        "silent": worker.silent(now),
         "run": worker.run_id,
         "why": worker.ended_why,
     }

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -89,7 +88,7 @@ class Dashboard:
             return answers.devices_over_time(store, request.path_params.get("number"))
 
         return {
-            "workers": lambda store, request: answers.workers(store, time.time()),
+            "workers": lambda store, request: answers.workers(store),
             "devices": devices,
             "sweeps/{numbers}/curves": self._sweep_curves,
             "sweeps/{numbers}/seeds": self._sweep_seeds,

@@ -1,6 +1,7 @@
 """Workers and their devices, as stored and as they judge each other.
 
-Times are seconds since the epoch (UTC) by the writer's wall clock: for people, never to judge a lease.
+Times are seconds since the epoch (UTC) by the writer's wall clock, those of beats by the database server's: for people,
+never to judge a lease.
 """
 
 from collections.abc import Mapping
@@ -40,7 +41,10 @@ class DeviceReading:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
-    """A worker as stored. `ended_at` is None while it lives; `beat` only ever grows."""
+    """A worker as stored. `ended_at` is None while it lives; `beat` only ever grows.
+
+    `beat_age_seconds` is how old its last beat was when this was read, by the clock that dated the beat.
+    """
 
     id: int
     identity: WorkerIdentity
@@ -52,10 +56,12 @@ class WorkerRecord:
     ended_why: str
     run_id: int | None
     reading: DeviceReading = field(default_factory=DeviceReading)
+    beat_age_seconds: float = 0.0
 
-    def silent(self, now: float) -> bool:
-        """Whether its last beat is older than its lease, by the clock that says `now`: for people, never to judge."""
-        return self.ended_at is None and now - self.beat_at > self.lease_seconds
+    @property
+    def silent(self) -> bool:
+        """Whether its last beat is older than its lease: for people, never to judge."""
+        return self.ended_at is None and self.beat_age_seconds > self.lease_seconds
 
 
 @dataclass(frozen=True, kw_only=True)

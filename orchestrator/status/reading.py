@@ -172,7 +172,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     counts = of_sweeps if wanted.takes_whole_sweeps else store.counts(wanted)
     all_workers = store.workers(ended=True)
     workers = [worker for worker in all_workers if worker.ended_at is None]
-    silent = {worker.id for worker in workers if worker.silent(now)}
+    silent = {worker.id for worker in workers if worker.silent}
     running = _without_stale_rates(store.running(wanted) if counts[State.RUNNING] else [], silent)
     shown = _without_stale_rates(_shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN]), silent)
     runs = _run_statuses(store, shown, sweeps, now)
@@ -198,7 +198,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         runs=runs,
         held=held_runs(store, wanted) if counts[State.PENDING] else (),
         growing=summary_lines(store, wanted.sweep_ids, sweeps[-1].id if sweeps else None),
-        workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
+        workers=[_worker_status(worker) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[_like(event, kind=EventStatus, sweep=event.sweep_id, run=event.run_id) for event in newest],
     )
 
@@ -336,14 +336,13 @@ def _ended_badly(workers: Sequence[WorkerRecord], sweeps: Sequence[SweepRecord])
     return bad[-MOST_ENDED_WORKERS_SHOWN:]
 
 
-def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
+def _worker_status(worker: WorkerRecord) -> WorkerStatus:
     return _like(
         worker,
         worker.identity,
         worker.reading,
         kind=WorkerStatus,
-        beat_age_seconds=max(now - worker.beat_at, 0.0),
-        silent=worker.silent(now),
+        beat_age_seconds=max(worker.beat_age_seconds, 0.0),
         run=worker.run_id,
         ended=worker.ended_at is not None,
         set_aside="set aside" in worker.ended_why,

@@ -1,6 +1,5 @@
 """Waiting until runs have ended."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -68,7 +67,7 @@ class _Waiting:
             for line in held_text(store, runs) if held else ():
                 self._progress(line)
             return counts
-        if not self._said_that_nobody_works and all(worker.silent(time.time()) for worker in store.workers()):
+        if not self._said_that_nobody_works and all(worker.silent for worker in store.workers()):
             self._said_that_nobody_works = True
             self._progress(f"No worker is at work. Start one: hlbq worker{store.location.option}")
         return None

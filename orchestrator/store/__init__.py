@@ -17,7 +17,6 @@ filters.py (conditions), known.py (sweeps and runs that must be there).
 A Store may be used by several threads; each of its methods is one short transaction.
 """
 
-import time
 from collections.abc import Callable
 
 from sqlalchemy import Engine
@@ -84,14 +83,15 @@ def open_store(
     location: str | None,
     *,
     mode: OpenMode,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
     schema: Schema = CURRENT,
 ) -> Store:
     """Open the database at `location`: a path or URL; None is $HLBQ_DB, else hlbq.db here.
 
-    `clock` gives seconds since the epoch, for what people read. Raises the subclasses of DatabaseError: for a
-    place that can't hold a database, one that is missing, damaged, newer, or can't be reached.
+    `clock` gives seconds since the epoch, for what people read; by default this machine's, and for beats a server's
+    own. Raises the subclasses of DatabaseError: for a place that can't hold a database, one that is missing,
+    damaged, newer, or can't be reached.
     """
     place, may_create = parse_location(location), mode in (OpenMode.CREATE, OpenMode.FILL)
     if place.path is not None:

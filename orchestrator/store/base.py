@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,13 +45,13 @@ class StoreBase:
     """Holds the engine; the parts of the store are its subclasses, joined in `Store`."""
 
     def __init__(
-        self, engine: Engine, location: StoreLocation, clock: Callable[[], float], *, uid: str, schema: Schema
+        self, engine: Engine, location: StoreLocation, clock: Callable[[], float] | None, *, uid: str, schema: Schema
     ) -> None:
         self.location = location
         self.uid = uid
         self._file = file_identity(location.path)
         self._schema = schema
-        self._clock = clock
+        self._clock, self._has_own_clock = clock or time.time, clock is not None
         self._readers = engine
         self._writers = engine.execution_options(hlbq_writes=True)
 

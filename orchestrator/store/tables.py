@@ -127,7 +127,7 @@ workers = Table(
     Column("lease_seconds", Float(53), nullable=False),
     Column("started_at", Float(53), nullable=False),
     Column("beat", BigInteger, nullable=False, doc="only ever grows; judged by change, never by time"),
-    Column("beat_at", Float(53), nullable=False, doc="by the worker's wall clock, for people"),
+    Column("beat_at", Float(53), nullable=False, doc="by a server's clock, or a file's host's, for people"),
     Column("ended_at", Float(53)),
     Column("ended_why", Text, nullable=False, server_default=""),
     Column("temperature_celsius", Float(53), doc="of the device at the last beat, where its driver tells"),

@@ -21,6 +21,7 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import NewPolicy
 from orchestrator.queue.workers import DeviceReading
+from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, open_store, parse_location
 from orchestrator.store.changing.sweeps import insert_policy
 from orchestrator.store.opening import postgresql
@@ -67,6 +68,24 @@ def beside(url: str) -> Iterator[Callable[[Callable[[], object]], "Future[object
             return begun
 
         yield begin
+
+
+@pytest.mark.parametrize("wrong_by", [-600.0, 600.0])
+def test_a_worker_whose_clock_is_wrong_is_judged_by_the_server_s(
+    url: str, monkeypatch: pytest.MonkeyPatch, wrong_by: float
+) -> None:
+    """Workers ten minutes behind were called silent; one that died on a host ten minutes ahead was not."""
+    true_time = time.time
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(time, "time", lambda: true_time() + wrong_by)
+        with open_store(url, mode=OpenMode.CREATE) as store:
+            beating, dead = register(store), register(store)
+            ask(url, f"UPDATE workers SET beat_at = beat_at - 100 WHERE id = {dead}")
+            store.beat(beating)
+    with open_store(url, mode=OpenMode.READ) as store:
+        first, second = read_status(store, RunFilter(), now=time.time()).workers
+    assert (first.silent, second.silent) == (False, True)
+    assert first.beat_age_seconds < 60 < second.beat_age_seconds < 160
 
 
 def test_code_that_another_worker_keeps_at_the_same_moment_is_kept_once(url: str, beside: Any) -> None:

@@ -178,7 +178,7 @@ class Pages:
         if kind == "overview":
             return encoded_event(kind, self._overview_words(store))
         if kind == "workers":
-            return encoded_event(kind, answers.workers(store, self._clock()))
+            return encoded_event(kind, answers.workers(store))
         return encoded_event(kind, answers.run_progress(store, int(number)))
 
     def missed(self, topic: str, epoch: str, since: int) -> bytes | None:

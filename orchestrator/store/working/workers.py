@@ -4,7 +4,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    and_,
+    cast,
+    extract,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from orchestrator.errors import WorkerGoneError
 from orchestrator.queue.runs import RunRecord
@@ -42,7 +57,8 @@ class WorkerStore(StoreBase):
         """Write a worker's row; returns its number."""
         now = self._clock()
         with self._write() as connection:
-            row = asdict(identity) | {"lease_seconds": lease_seconds, "started_at": now, "beat": 0, "beat_at": now}
+            beats = {"beat": 0, "beat_at": self._shared_now(connection)}
+            row = asdict(identity) | {"lease_seconds": lease_seconds, "started_at": now} | beats
             worker_id: int = connection.execute(insert(workers).values(**row).returning(workers.c.id)).scalar_one()
             author = self._author(worker_id=worker_id)
             record_event(connection, author, "start", why=f"{identity.device} on {identity.hostname}")
@@ -59,7 +75,7 @@ class WorkerStore(StoreBase):
             count = connection.execute(
                 update(workers)
                 .where(workers.c.id == worker_id, _LIVES)
-                .values(beat=workers.c.beat + 1, beat_at=now, **asdict(reading))
+                .values(beat=workers.c.beat + 1, beat_at=self._shared_now(connection), **asdict(reading))
                 .returning(workers.c.beat)
             ).scalar_one_or_none()
             if count is not None:
@@ -91,13 +107,20 @@ class WorkerStore(StoreBase):
 
     def _workers(self, *where: ColumnElement[bool]) -> list[WorkerRecord]:
         with self._read() as connection:
-            rows = connection.execute(_WORKER_ROWS.where(*where).order_by(workers.c.id))
+            age = (self._shared_now(connection) - workers.c.beat_at).label("beat_age_seconds")
+            rows = connection.execute(_WORKER_ROWS.add_columns(age).where(*where).order_by(workers.c.id))
             return [
                 record_of(
                     WorkerRecord, row, identity=record_of(WorkerIdentity, row), reading=record_of(DeviceReading, row)
                 )
                 for row in rows
             ]
+
+    def _shared_now(self, connection: Connection) -> ColumnElement[float]:
+        """Now, by a clock that all workers and readers share: the server's own. Those of a file are on one host."""
+        if is_sqlite(connection) or self._has_own_clock:
+            return literal(self._clock(), Float(53))
+        return cast(extract("epoch", func.clock_timestamp()), Float(53))
 
     def reap(self, worker_id: int, *, seen_beat: int, why: str) -> list[RunRecord]:
         """Take a dead worker's runs from it, unless it has beaten since `seen_beat` or was ended already.

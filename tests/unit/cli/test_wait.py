@@ -36,7 +36,7 @@ class CountingStore:
         return [SimpleNamespace(action=DELETE, actor="ada", at=0.0)]
 
     def workers(self) -> list[Any]:
-        return [SimpleNamespace(silent=lambda now: False)] * self._workers
+        return [SimpleNamespace(silent=False)] * self._workers
 
 
 def test_it_looks_until_nothing_is_pending_or_running_and_tells_of_changes() -> None:
