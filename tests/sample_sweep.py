@@ -1,8 +1,11 @@
 """Sweeps for tests of the readers: real rows through the store's own methods, points from a formula."""
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from sqlalchemy import update
 
 from hlbgpt_core.points import Facts, Phase, Point, Progress, Split
 from hlbgpt_core.scale import resolve, sizes
@@ -13,6 +16,7 @@ from orchestrator.queue.states import Reason
 from orchestrator.queue.sweeps import CsvTarget, NewArm, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import Store
+from orchestrator.store.opening.schema import CURRENT, alembic_version
 
 BASE = {"depth": 2, "width": 128, "tokenizer": "bytes", "dataset": "pystdlib"}
 
@@ -128,3 +132,13 @@ def work(
     if reason is not None:
         store.finish(claim.lease, Ending(reason=reason, **ending))
     return claim
+
+
+@contextlib.contextmanager
+def upgraded(store: Store) -> Iterator[None]:
+    """As if an hlbq newer than any had upgraded the database while `store` has it open."""
+    with store._write() as connection:
+        connection.execute(update(alembic_version).values(version_num="9999"))
+    yield
+    with store._write() as connection:
+        connection.execute(update(alembic_version).values(version_num=CURRENT.head))

@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from orchestrator.errors import DatabaseMissingError, DatabaseReplacedError
+from orchestrator.errors import DatabaseError, DatabaseMissingError, DatabaseReplacedError, DatabaseVersionError
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.opening.identity import check_uid, replaced
 from orchestrator.store.opening.sqlite_file import file_identity
@@ -27,7 +27,8 @@ class Database:
         self.why_read_only = "it was started with --read_only" if read_only else ""
         if not read_only and not opened.may_write():
             self.why_read_only = "you may only read this database"
-        self.replaced: DatabaseReplacedError | None = None
+        # Why this program can no longer read it, for good.
+        self.unusable: DatabaseError | None = None
         self._file = file_identity(self._store.location.path)
         self.display = self._store.location.display
         self.path, self.names = self._store.location.path, self._store.location.names
@@ -39,11 +40,12 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Store]:
-        """The store. Raises DatabaseError while the database is away, and for good once another took its place."""
+        """The store. Raises DatabaseError while the database is away, and for good once another took its place, or
+        another hlbq changed its schema."""
         try:
             yield self._current()
-        except DatabaseReplacedError as error:
-            self.replaced = error
+        except (DatabaseReplacedError, DatabaseVersionError) as error:
+            self.unusable = error
             raise
 
     def _current(self) -> Store:

@@ -3,6 +3,7 @@
 In place on a terminal, as plain lines elsewhere. A reader that has gone is no error: output to it is dropped.
 """
 
+import contextlib
 import io
 import os
 import select
@@ -187,10 +188,13 @@ class LiveView:
 
 
 def watch(store: Store, wanted: RunFilter) -> None:
-    """Show the status on stdout until interrupted, or until the reader has gone."""
+    """Show the status on stdout until interrupted, or until the reader has gone. Raises DatabaseError where
+    the database was replaced, or another hlbq has changed its schema."""
     try:
         with handled(heeded_stop_signals(), _leave), LiveView(store, wanted, stream=sys.stdout) as view:
             while not view.closed:
+                with contextlib.suppress(DatabaseBusyError, DatabaseMissingError):  # the view says these
+                    store.check_identity()
                 view.update()
                 time.sleep(REFRESH_SECONDS)
     except KeyboardInterrupt:

@@ -21,7 +21,8 @@ def wait_until_ended(
     no policy of their sweeps may add some.
 
     Calls `progress` with every change, once when nobody works, and when the database stops answering: that is waited
-    for too. Raises NotThereError for a sweep or run that is named and not there.
+    for too. Raises NotThereError for a sweep or run that is named and not there, and DatabaseError as
+    `Store.check_identity`.
     """
     from orchestrator.store.known import check_named
 
@@ -54,6 +55,7 @@ class _Waiting:
         from orchestrator.store.known import check_named
 
         store, runs = self._store, self._runs
+        store.check_identity()
         may_grow = bool(runs.sweep_ids) and store.may_grow(runs.sweep_ids)  # before the counts: a step adds runs
         counts = store.counts(runs)
         text = counts_text(counts)

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, select, text
 
 from orchestrator.errors import DatabaseError
 from orchestrator.store.base import StoreBase, is_sqlite
-from orchestrator.store.opening.identity import UID, check_uid, no_tables, stored_revision
-from orchestrator.store.opening.schema import copy_sqlite
+from orchestrator.store.opening.identity import check_uid, no_tables, stored_revision
+from orchestrator.store.opening.schema import REVISION_AND_UID, check_ready, copy_sqlite
 from orchestrator.store.opening.sqlite_file import is_writable
 from orchestrator.store.tables import metadata
 
@@ -47,15 +47,17 @@ class MaintenanceStore(StoreBase):
             )
 
     def check_identity(self) -> None:
-        """Raise DatabaseReplacedError where another database answers at the place of the one that was opened, and
-        DatabaseMissingError where its tables are gone or empty: a backup may be on its way into their place.
+        """Raise DatabaseReplacedError where another database answers at the place of the one that was opened,
+        DatabaseMissingError where its tables are gone or empty (a backup may be on its way into their place), and
+        DatabaseVersionError where another hlbq has changed its schema.
 
-        A connection checks it when it is made; this sees what happened to a server's tables since."""
+        A connection checks it when it is made; this sees what happened to its tables since."""
         with self._read() as connection:
-            found = connection.execute(UID).scalar()
-        if found is None:
+            found = connection.execute(REVISION_AND_UID).one()
+        if found.uid is None:
             raise no_tables(self.location.display)
-        check_uid(found, self.location, self.uid)
+        check_uid(found.uid, self.location, self.uid)
+        check_ready(found.revision, self.location, self._schema)
 
     def _size_bytes(self, connection: Connection) -> int:
         path = self.location.path

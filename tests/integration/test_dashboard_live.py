@@ -22,7 +22,7 @@ from orchestrator.dashboard.watching import feed as feed_module
 from orchestrator.dashboard.watching.feed import Feed, Subscriber
 from orchestrator.dashboard.watching.overview_watch import OverviewWatch
 from orchestrator.dashboard.watching.sweep_watch import COLUMNS
-from orchestrator.errors import DatabaseBusyError, DatabaseMissingError, DatabaseReplacedError
+from orchestrator.errors import DatabaseBusyError, DatabaseMissingError, DatabaseReplacedError, DatabaseVersionError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import NewArm, NewRun
@@ -31,7 +31,7 @@ from orchestrator.store.known import known_sweep
 from orchestrator.store.opening.engine import OpenMode
 from orchestrator.store.tables import database_identity, metadata
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
-from tests.sample_sweep import register, sample_points, submit_sweep, work
+from tests.sample_sweep import register, sample_points, submit_sweep, upgraded, work
 
 pytestmark = pytest.mark.reader
 
@@ -222,7 +222,7 @@ def test_a_database_that_was_replaced_is_read_no_more(tmp_path: Path) -> None:
         assert "is gone" in client.post("control", {"action": "cancel", "sweeps": [1]}, status=503)["error"]
         other.rename(path)
         assert "another database now stands" in client.get("sweeps/1", status=503)["error"]
-    assert database.replaced is not None  # which ends the server
+    assert database.unusable is not None  # which ends the server
     database.close()
 
 
@@ -235,7 +235,7 @@ def test_a_restored_backup_of_the_same_database_is_read_on(tmp_path: Path) -> No
     backup.replace(path)
     with database.reading() as again:
         assert again.sweep(1) is not None
-    assert database.replaced is None and database.generation == 1
+    assert database.unusable is None and database.generation == 1
     database.close()
 
 
@@ -336,8 +336,17 @@ def test_another_database_in_the_same_place_is_neither_shown_nor_changed(
     else:
         with pytest.raises(DatabaseReplacedError):
             client.feed.pages.refresh({"sweep/1"})
-    assert client.feed.pages.database.replaced is not None  # which ends the server
+    assert client.feed.pages.database.unusable is not None  # which ends the server
     assert store.counts(RunFilter())[State.CANCELLED] == 0
+
+
+def test_an_upgrade_by_a_newer_hlbq_ends_the_server(client: Client, store: Store) -> None:
+    """It read on in tables that it does not know."""
+    submit_sweep(store, ARMS)
+    client.feed.pages.refresh({"sweep/1"})
+    with upgraded(store), pytest.raises(DatabaseVersionError, match="newer than this program's"):
+        client.feed.pages.refresh({"sweep/1"})
+    assert client.feed.pages.database.unusable is not None
 
 
 def test_tables_that_are_gone_for_a_while_are_a_trouble_that_passes(client: Client, store: Store) -> None:
@@ -354,7 +363,7 @@ def test_tables_that_are_gone_for_a_while_are_a_trouble_that_passes(client: Clie
     with pytest.raises(DatabaseMissingError, match="lacks a table of hlbq"):
         client.feed.pages.refresh({"sweep/1"})
     rename("elsewhere", "database_identity")
-    assert client.feed.pages.refresh({"sweep/1"}) == {} and client.feed.pages.database.replaced is None
+    assert client.feed.pages.refresh({"sweep/1"}) == {} and client.feed.pages.database.unusable is None
 
 
 def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

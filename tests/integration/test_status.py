@@ -12,29 +12,36 @@ import socket
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from hlbgpt_core.points import Phase, Progress, SavedCheckpoint, Split
-from orchestrator.errors import DatabaseBusyError, DatabaseReplacedError
+from orchestrator.errors import DatabaseBusyError, DatabaseReplacedError, DatabaseVersionError
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.queue.workers import DeviceReading
-from orchestrator.status.live_view import GONE, LiveView, progress_line
+from orchestrator.status.live_view import GONE, LiveView, progress_line, watch
 from orchestrator.status.reading import read_status
 from orchestrator.status.text import notes_of, status_lines
+from orchestrator.status.waiting import wait_until_ended
 from orchestrator.store import OpenMode, Store, open_store
 from tests.conftest import VirtualClock
-from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
+from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, upgraded, work
 
 pytestmark = pytest.mark.reader
 
 HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
 ARMS = [{"depth": depth, "num_heads": heads} for depth in (2, 4) for heads in (1, 2)]
+
+
+def wait(store: Store, wanted: RunFilter) -> None:
+    """As `hlbq wait`, which looks again at once."""
+    wait_until_ended(store, wanted, sleep=lambda: None, progress=lambda text: None)
 
 
 def half_done(store: Store, clock: VirtualClock) -> None:
@@ -361,6 +368,14 @@ def test_a_database_that_is_gone_is_said_and_another_in_its_place_ends_the_view(
         view.update()
     first, second, third = stream.getvalue().splitlines()
     assert "1 pending" in first and second == f"{first} | {GONE}" and third.startswith("1 run: 1 cancelled")
+
+
+@pytest.mark.parametrize("look", [watch, wait])
+def test_an_upgrade_by_a_newer_hlbq_ends_the_watching(store: Store, look: Callable[[Store, RunFilter], None]) -> None:
+    """It read on in tables that it does not know."""
+    submit_sweep(store)
+    with upgraded(store), pytest.raises(DatabaseVersionError, match="newer than this program's"):
+        look(store, RunFilter())
 
 
 def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ class _Server(uvicorn.Server):
         self._feed = feed
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to end: another database took the place of this one."""
-        return await super().on_tick(counter) or self._feed.pages.database.replaced is not None
+        """Whether to end: the database can no longer be read, for good."""
+        return await super().on_tick(counter) or self._feed.pages.database.unusable is not None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything."""
@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
 
 def serve(how: Serving) -> None:
     """Serve until interrupted; the link goes to stdout. Raises DatabaseError and UsageError before that, and
-    DatabaseReplacedError once another database took the place of this one."""
+    DatabaseError once another database took the place of this one, or another hlbq changed its schema."""
     if not how.host.strip("[]"):  # an empty one would mean every address of this machine
         raise UsageError(
             "--host is empty", "Leave it out to serve this machine alone, or name an address: --host 127.0.0.1"
@@ -80,8 +80,8 @@ def serve(how: Serving) -> None:
         )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after closing everything
             _Server(config, dashboard.feed).run(sockets=[listening])
-        if database.replaced is not None:
-            raise database.replaced
+        if database.unusable is not None:
+            raise database.unusable
     finally:
         database.close()
 

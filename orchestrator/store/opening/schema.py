@@ -80,6 +80,12 @@ def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Sch
         return stored_uid(connection, schema.head)
 
 
+def check_ready(found: str | None, location: StoreLocation, schema: Schema) -> None:
+    """Raise as opening the database to read does where it has this revision, and it is not this program's."""
+    if not _is_ready(found, OpenMode.READ, schema):
+        _refuse(found, location, OpenMode.READ, schema)
+
+
 def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) -> None:
     """Raise DatabaseVersionError where the revision is no longer the one that this process opened."""
     if found != schema.head:
