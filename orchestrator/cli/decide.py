@@ -28,8 +28,9 @@ def decide(
 
     hlbq decide 3 --margin 0.01
 
-    declares that for sweep 3, and queues what its first step asks for; workers take the steps from then on. For a sweep
-    with a policy it says how that stands. Without a sweep it takes every step that is due.
+    declares that for sweep 3, and queues what its first step asks for; workers take the steps from then on. Without
+    options, `hlbq decide 3` takes the steps of sweep 3 that are due, and says how its policy stands. If it has none, it
+    gets one with the defaults. Without a sweep every step of every sweep that is due is taken.
     """
     from orchestrator.growth.reconciler import take_due_steps
     from orchestrator.growth.standing import standing_lines, standing_of
@@ -107,3 +108,6 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
     new, warnings = declared_for_sweep(store, found, options)
     warn(*warnings)
     store.declare(sweep_id, new, replace=redeclare)
+    if there is None and options == SweepOptions(decide=True):
+        note(f"sweep {sweep_id} had no policy: one is declared now, with the defaults")
+        suggest(f"with a margin, for instance: hlbq decide {sweep_id} --redeclare --margin 0.01", store)

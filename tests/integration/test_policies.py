@@ -513,3 +513,19 @@ def test_decide_without_any_policy_says_so(tmp_path: Path, capsys: pytest.Captur
     open_store(database, mode=OpenMode.CREATE).close()
     assert run_program(["decide", "--db", database]) == 0
     assert capsys.readouterr().err == f"no sweep has a policy. Declare one: hlbq decide --db {database} SWEEP\n"
+
+
+def test_decide_says_that_it_declares_and_then_only_how_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without options it reads as if it only showed."""
+    database = str(tmp_path / "hlbq.db")
+    assert run_program(["submit", "--preset", "tiny-cpu", "--depth", "1", "2", "--db", database]) == 0
+    capsys.readouterr()
+    said = []
+    for _ in range(2):
+        assert run_program(["decide", "1", "--db", database]) == 0
+        said.append(capsys.readouterr())
+    assert "sweep 1 had no policy: one is declared now, with the defaults\n" in said[0].err
+    assert f"hlbq decide --db {database} 1 --redeclare --margin 0.01\n" in said[0].err
+    assert "declared now" not in said[1].err and said[1].out == said[0].out
