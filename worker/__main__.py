@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         die_with_parent(options.with_parent, signal.SIGTERM)
     try:
         heed_interrupts()
+        options.check()
         return _be_a_parent(options) if is_parent else _be_a_worker(options)
     except HlbqError as error:
         _say(f"{options.label}error: {error}")

@@ -175,7 +175,7 @@ def plan_places(options: WorkerOptions, say: Callable[[str], None]) -> list[Plac
     Raises DeviceError for a device that is not there, and DatabaseError where the queue can't be read.
     """
     if any(options.gpus):
-        devices = [gpu_device(gpu) for gpu in choose_gpus(",".join(options.gpus))]
+        devices = [gpu_device(gpu) for gpu in choose_gpus(options.gpus)]
     else:
         devices = [choose_device(options.gpu, options.device)]
     plans = [plan_slots(options.slots, arms, free, device) for device, arms, free in _facts(options, devices)]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HERE = ("worker", "run")
 COMMANDS = (*HERE, "slurm", "ray")
+ALL_GPUS = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,24 @@ class WorkerOption(OptionSpec):
         else:
             action = "append" if self.several else "store"
             parser.add_argument(on, dest=self.name, type=self.value_type, action=action)
+
+
+def gpu_numbers(gpus: Sequence[str]) -> tuple[int, ...] | None:
+    """The numbers that `--gpus` names, such as `0,2`; None for all GPUs. Raises UsageError for anything else, and for a
+    number that is named twice."""
+    asked = ",".join(gpus)
+    if asked.strip() == ALL_GPUS:
+        return None
+    words = asked.replace(",", " ").split()
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong or not words:
+        raise UsageError(
+            f"--gpus {asked}: '{' '.join(wrong)}' is not a GPU's number", "For instance: --gpus 0,2 or --gpus all"
+        )
+    numbers = tuple(map(int, words))
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"--gpus {asked} names a GPU twice", "For several workers on each GPU: --slots 2")
+    return numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +151,15 @@ class WorkerOptions:
         return specs_of(cls, WorkerOption)
 
     def check(self) -> None:
-        """Raise UsageError if two options say where to train."""
+        """Raise UsageError if two options say where to train, or one says what no machine has."""
         where = {"--gpu": self.gpu is not None, "--gpus": bool(self.gpus), "--device": self.device is not None}
         given = [flag for flag, is_given in where.items() if is_given]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} were given together", "Use one of them.")
+        if self.device not in (None, "cpu", "auto"):
+            raise UsageError(f"there is no device '{self.device}'", "Use --device cpu, or --gpu N for a GPU.")
+        if self.gpus:
+            gpu_numbers(self.gpus)
 
     def to_words(self, *, for_trainer: bool = False) -> list[str]:
         """The options as words of a command line; `for_trainer` those that a trainer process takes."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.errors import DeviceError
+from orchestrator.launch.worker_command import gpu_numbers
 from worker.devices.driver import Gpu, list_gpus
 
-ALL_GPUS = "all"
 # Schedulers that may show each of their jobs its own GPU as number 0.
 _RENUMBERING_SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
 
@@ -29,14 +29,10 @@ class Device:
 
 
 def choose_device(gpu: int | None, device: str | None) -> Device:
-    """The device that `--gpu` and `--device` ask for; with neither, the first GPU, else the CPU.
+    """The device that `--gpu` and `--device` ask for, checked options; with neither, the first GPU, else the CPU.
 
-    Raises DeviceError for a GPU that is not there, and for both options at once.
+    Raises DeviceError for a GPU that is not there.
     """
-    if gpu is not None and device is not None:
-        raise DeviceError(f"both --gpu {gpu} and --device {device} were given", "Use one of them.")
-    if device is not None and device not in ("cpu", "auto"):
-        raise DeviceError(f"there is no device '{device}'", "Use --device cpu, or --gpu N for a GPU.")
     if device == "cpu":
         return cpu_device()
     gpus = list_gpus()
@@ -46,31 +42,22 @@ def choose_device(gpu: int | None, device: str | None) -> Device:
     return gpu_device(_gpu_numbered(gpu, gpus))
 
 
-def choose_gpus(asked: str) -> tuple[Gpu, ...]:
+def choose_gpus(asked: Sequence[str]) -> tuple[Gpu, ...]:
     """The GPUs that `--gpus` asks for: `all` that this process may use, or numbers such as `0,2`.
 
-    Raises DeviceError for one that is not there or is named twice, and where there is none at all.
+    Raises UsageError for what names none, and DeviceError for one that is not there, and where there is none at all.
     """
-    gpus = list_gpus()
-    if asked.strip() == ALL_GPUS:
-        found = tuple(_visible(gpus))
-        if not found:
-            hidden = f"; CUDA_VISIBLE_DEVICES hides {len(gpus)}" if gpus else ""
-            raise DeviceError(
-                f"--gpus all: the NVIDIA driver lists no GPU on this machine{hidden}",
-                "Use --device cpu, or find out why: hlbq doctor",
-            )
-        return found
-    words = asked.replace(",", " ").split()
-    wrong = [word for word in words if not word.isdecimal()]
-    if wrong or not words:
+    numbers, gpus = gpu_numbers(asked), list_gpus()
+    if numbers is not None:
+        return tuple(_gpu_numbered(number, gpus) for number in numbers)
+    found = tuple(_visible(gpus))
+    if not found:
+        hidden = f"; CUDA_VISIBLE_DEVICES hides {len(gpus)}" if gpus else ""
         raise DeviceError(
-            f"--gpus {asked}: '{' '.join(wrong)}' is not a GPU's number", "For instance: --gpus 0,2 or --gpus all"
+            f"--gpus all: the NVIDIA driver lists no GPU on this machine{hidden}",
+            "Use --device cpu, or find out why: hlbq doctor",
         )
-    numbers = [int(word) for word in words]
-    if len(set(numbers)) < len(numbers):
-        raise DeviceError(f"--gpus {asked} names a GPU twice", "For several workers on each GPU: --slots 2")
-    return tuple(_gpu_numbered(number, gpus) for number in numbers)
+    return found
 
 
 def _gpu_numbered(number: int, gpus: Sequence[Gpu]) -> Gpu:

@@ -1,12 +1,13 @@
 """A worker's options on their way through a command line, and what the process list shows of them."""
 
 import os
+from typing import Any
 
 import pytest
 
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from orchestrator.errors import UsageError
-from orchestrator.launch.worker_command import WorkerOptions
+from orchestrator.launch.worker_command import WorkerOptions, gpu_numbers
 
 EVERY_OPTION = WorkerOptions(
     gpu=3,
@@ -68,3 +69,24 @@ def test_a_password_goes_by_the_environment() -> None:
 def test_two_places_to_train_are_refused() -> None:
     with pytest.raises(UsageError, match="--gpu and --device were given together"):
         WorkerOptions(gpu=0, device="cpu").check()
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ({"gpus": ("0,0",)}, "--gpus 0,0 names a GPU twice"),
+        ({"gpus": ("0", "0")}, "--gpus 0,0 names a GPU twice"),
+        ({"gpus": ("0,x",)}, "'x' is not a GPU's number"),
+        ({"gpus": ("",)}, "not a GPU"),
+        ({"device": "tpu"}, "there is no device 'tpu'"),
+    ],
+)
+def test_a_place_that_no_machine_has_is_refused(where: dict[str, Any], says: str) -> None:
+    """`hlbq run` checks this before it stores a sweep."""
+    with pytest.raises(UsageError, match=says):
+        WorkerOptions(**where).check()
+
+
+def test_gpus_are_all_or_numbers() -> None:
+    assert gpu_numbers(["all"]) is None
+    assert gpu_numbers(["1", "0,2"]) == (1, 0, 2)
