@@ -20,7 +20,7 @@ from orchestrator.store.known import known_sweep
 from orchestrator.sweep.baseline import baseline_texts
 from orchestrator.sweep.chosen_runs import python_filter, readable_runs, sweep_number
 from orchestrator.sweep.existing_runs import Existing, find_existing
-from orchestrator.sweep.option_spec import plain, several_of, shown, typed_as
+from orchestrator.sweep.option_spec import OptionSpec, plain, several_of, shown, typed_as, underscored
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import prepare_sweep
 from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
@@ -30,6 +30,7 @@ from orchestrator.wording.secrets import without_credentials
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_EVERY = OptionSpec(name="every", type=float, default=2.0, help="", minimum=0.0, maximum=86_400.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,17 +153,19 @@ def wait(
     It asks the database every so many seconds, and does not wait for runs that are held until somebody chooses their
     code. Every change in the counts, and that nobody works, goes to `progress`: `progress=print` shows them.
     """
+    seconds = _EVERY.typed(every)
+    _EVERY.check_range(seconds)
     with open_store(db, mode=OpenMode.READ) as store:
         chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
         own = replace(chosen, with_members=False)
-        return wait_until_ended(store, own, sleep=lambda: time.sleep(every), progress=progress)
+        return wait_until_ended(store, own, sleep=lambda: time.sleep(seconds), progress=progress)
 
 
 def _listed(settings: Mapping[str, Any]) -> Mapping[str, list[Any]]:
     """The values of each setting. Raises UsageError for no mapping, and for an empty list."""
     if not isinstance(settings, Mapping):
         raise UsageError(f"settings: '{shown(settings)}' is no mapping", "For instance: {'depth': [4, 8]}")
-    found = {str(name): several_of(values) for name, values in settings.items()}
+    found = {name: several_of(values) for name, values in underscored(settings, "settings").items()}
     for name, values in found.items():
         if not values:
             raise UsageError(f"{name} is an empty list", "Give a value, or leave it out.")

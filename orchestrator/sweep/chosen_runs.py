@@ -37,10 +37,12 @@ def python_filter(
     """The filter of what a caller gave, None for nothing. A list or array in `where` lets any of its values through.
 
     Raises UsageError for `runs` or `all` beside another filter, for no sweep at all, for what is no sweep's number, for
-    what is no mapping, and as `filter_value`.
+    what is no mapping or no filter, and as `filter_value`.
     """
     if where is not None and not isinstance(where, Mapping):
         raise UsageError(f"where: '{shown(where)}' is no mapping", "For instance: where={'depth': 4}")
+    if not isinstance(runs, RunFilter | None):
+        raise UsageError(f"runs: '{shown(runs)}' is no RunFilter", "For instance: runs=RunFilter(run_ids=(1, 2))")
     given = sweep is not None or bool(where)
     if given + (runs is not None) + everything > 1:
         raise UsageError("sweep and where, runs, and all are three ways to choose runs", "Use one of them.")

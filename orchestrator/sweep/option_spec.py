@@ -116,6 +116,18 @@ def several_of(value: Any) -> list[Any]:
     return [value] if is_one else [plain(one) for one in value]
 
 
+def underscored(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values with the dashes of names as underscores. Raises UsageError, which says `where`, for a name in both
+    spellings."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        spelt = str(name).replace("-", "_")
+        if spelt in found:
+            raise UsageError(f"{where} has {spelt} twice, with dashes and without", "Keep one of the two.")
+        found[spelt] = value
+    return found
+
+
 def typed_as(kind: Any, name: str, value: Any) -> Any:
     """The argument `name` of a call as a field of type `kind` would have it; None stays. Raises UsageError as `typed`
     does."""

@@ -24,7 +24,7 @@ from typing import Any
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded, open_to_read
-from orchestrator.sweep.option_spec import shown
+from orchestrator.sweep.option_spec import shown, underscored
 from orchestrator.sweep.sweep_options import option_specs, unknown_option
 
 TABLES = ("settings", "sweep")
@@ -52,7 +52,7 @@ def read_sweep_file(path: str) -> SweepFile:
             raise _unknown_table(path, name)
         if not isinstance(table, dict):
             raise UsageError(f"{path}: '{name}' is not a table", f"Write [{name}] on a separate line.")
-    settings, options = (_underscored(path, name, document.get(name, {})) for name in TABLES)
+    settings, options = (underscored(document.get(name, {}), f"{path}: [{name}]") for name in TABLES)
     for name, value in settings.items():
         if name not in specs():
             error = unknown_setting(name)
@@ -130,17 +130,6 @@ def _unknown_table(path: str, name: str) -> UsageError:
     near = difflib.get_close_matches(name, TABLES, n=1)
     hint = f"Did you mean [{near[0]}]? " if near else ""
     return UsageError(f"{path}: there is no table [{name}]", f"{hint}A sweep file has [settings] and [sweep].")
-
-
-def _underscored(path: str, table: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The values of a table with the dashes of names as underscores. Raises UsageError for a name in both spellings."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        spelt = name.replace("-", "_")
-        if spelt in found:
-            raise UsageError(f"{path}: [{table}] has {spelt} twice, with dashes and without", "Keep one of the two.")
-        found[spelt] = value
-    return found
 
 
 def _check_option(path: str, name: str, value: Any) -> None:

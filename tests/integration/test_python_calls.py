@@ -169,6 +169,12 @@ def test_numbers_of_numpy_and_paths_are_taken(database: Path, tmp_path: Path) ->
     assert orchestrator.compare(sweep=1, no_record=True, **asked).margin == 0.1
 
 
+def test_settings_may_be_spelt_with_dashes_as_in_a_sweep_file(database: Path) -> None:
+    sweep = orchestrator.submit({"max-steps": 100, "num-heads": [1, 2]})
+    assert sweep.definition["axes"] == {"max_steps": [100], "num_heads": [1, 2]}
+    assert orchestrator.extend(sweep.id, {"num-heads": 4}).definition["axes"]["num_heads"] == [1, 2, 4]
+
+
 def test_an_argument_of_another_type_is_refused(database: Path) -> None:
     calls: list[tuple[Any, dict[str, Any]]] = [
         (orchestrator.plot, {"size": (5, 3)}), (orchestrator.plot, {"metric": 5}), (orchestrator.plot, {"by": 5}),
@@ -180,6 +186,9 @@ def test_an_argument_of_another_type_is_refused(database: Path) -> None:
         (orchestrator.submit, {"settings": {}, "notify": ["mail"]}),
         (orchestrator.submit, {"settings": {}, "preset": 5}),
         (orchestrator.submit, {"settings": {}, "where": {"depth": 4}}),
+        (orchestrator.submit, {"settings": {"max-steps": 9, "max_steps": 9}}),
+        (orchestrator.wait, {"every": "x"}), (orchestrator.wait, {"every": -1.0}), (orchestrator.wait, {"runs": "x"}),
+        (orchestrator.load, {"runs": "x"}), (orchestrator.curves, {"runs": [1]}), (orchestrator.compare, {"runs": 1}),
     ]  # fmt: skip
     for call, arguments in calls:
         with pytest.raises(HlbqError):
