@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.dashboard.serving.security import is_loopback
 from orchestrator.errors import UsageError
+from orchestrator.loopback import is_loopback
 
 if TYPE_CHECKING:
     from orchestrator.store import StoreLocation

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.loopback import is_loopback
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -87,16 +89,6 @@ class Access:
         if path.startswith("/api/") and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
             return 401, "the token is missing or wrong: open the link that `hlbq dashboard` printed"
         return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name is of the loopback, which is another one on each machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def host_name(host: str) -> str | None:

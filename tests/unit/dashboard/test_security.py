@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestrator.dashboard.serving.security import CONTENT_POLICY, Access, is_loopback
+from orchestrator.dashboard.serving.security import CONTENT_POLICY, Access
+from orchestrator.loopback import is_loopback
 
 TOKEN = "secret-token"
 GOOD = {"host": "127.0.0.1:8765", "authorization": f"Bearer {TOKEN}"}
