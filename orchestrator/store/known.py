@@ -1,7 +1,8 @@
 """Sweeps and runs that must be there; of one that is not, whether it was deleted, by whom and when."""
 
 import time
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import NotThereError
 from orchestrator.queue.runs import DELETE, RunFilter, RunRecord
@@ -11,18 +12,17 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 _TOO_LARGE = 2**63  # for a database
+_Record = TypeVar("_Record", SweepRecord, RunRecord)
 
 
 def known_sweep(store: "Store", number: int) -> SweepRecord:
     """The sweep of that number. Raises NotThereError."""
-    found = store.sweep(number) if number < _TOO_LARGE else None
-    return found or _not_there(store, f"sweep {number}", "hlbq status", sweep_id=number)
+    return _known(store, store.sweep, f"sweep {number}", "hlbq status", sweep_id=number)
 
 
 def known_run(store: "Store", number: int) -> RunRecord:
     """The run of that number. Raises NotThereError."""
-    found = store.run(number) if number < _TOO_LARGE else None
-    return found or _not_there(store, f"run {number}", "hlbq status --all", run_id=number)
+    return _known(store, store.run, f"run {number}", "hlbq status --all", run_id=number)
 
 
 def check_named(store: "Store", wanted: RunFilter) -> None:
@@ -33,11 +33,14 @@ def check_named(store: "Store", wanted: RunFilter) -> None:
         known_run(store, number)
 
 
-def _not_there(
-    store: "Store", what: str, listing: str, *, sweep_id: int | None = None, run_id: int | None = None
-) -> NoReturn:
-    can_be = max(sweep_id or 0, run_id or 0) < _TOO_LARGE
-    newest = next(iter(store.events(run_id, sweep_id, limit=1)), None) if can_be else None
+def _known(store: "Store", find: Callable[[int], _Record | None], what: str, listing: str, **named: Any) -> _Record:
+    """What `find` finds for the number that is `named` as events name it."""
+    (number,) = named.values()
+    fits = number < _TOO_LARGE
+    found = find(number) if fits else None
+    if found is not None:
+        return found
+    newest = next(iter(store.events(**named, limit=1)), None) if fits else None
     if newest is not None and newest.action == DELETE:
         on = time.strftime("%Y-%m-%d %H:%M", time.localtime(newest.at))
         raise NotThereError(f"{what} was deleted by {newest.actor} on {on}", f"See what there is: {listing}")

@@ -35,7 +35,7 @@ class CountingStore:
     def sweep(self, number: int) -> None:
         return None
 
-    def events(self, run: int | None, sweep: int | None, limit: int) -> list[Any]:
+    def events(self, *, sweep_id: int, limit: int) -> list[Any]:
         return [SimpleNamespace(action=DELETE, actor="ada", at=0.0)]
 
     def workers(self) -> list[Any]:
