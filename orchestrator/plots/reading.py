@@ -1,5 +1,6 @@
 """One curve of a metric for each run, read from the database or from an exported table."""
 
+import functools
 import math
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -47,22 +48,28 @@ class Source:
             runs = RunFilter(sweep_ids=(latest.id,) if latest else (), with_members=True)
         return cls(place=place, runs=runs)
 
+    @functools.cached_property
+    def _columns(self) -> Collection[str]:
+        """The columns of a table. Raises ExportError for one without rows."""
+        assert isinstance(self.place, Path)
+        row = next(read_csv_rows(self.place), None)
+        if row is None:
+            raise ExportError(f"'{self.place}' has no row below its header", "Write it again with hlbq export.")
+        return row.keys()
+
     def metric(self, name: str) -> Metric:
         """The metric of that name. Raises UnknownMetricError, naming the nearest, for another one."""
         if isinstance(self.place, Store):
             return find_metric(self.place, self.runs, name)
-        columns = _columns_of(self.place)
-        return parse_metric(
-            name, [column.partition("_")[2] for column in columns if column.startswith(_SPLIT_PREFIXES)]
-        )
+        own = [column.partition("_")[2] for column in self._columns if column.startswith(_SPLIT_PREFIXES)]
+        return parse_metric(name, own)
 
     def check_columns(self, names: Sequence[str]) -> None:
         """Raise ExportError for a table that lacks the column of a setting or a size."""
         if isinstance(self.place, Store):
             return
-        columns = _columns_of(self.place)
         for name in names:
-            if name not in columns and name != "flops":
+            if name not in self._columns and name != "flops":
                 raise ExportError(f"'{self.place}' has no column '{name}'", "Write it again with hlbq export.")
 
     def curves(
@@ -111,14 +118,6 @@ class Source:
         claimed = [ComparedRun.of(run) for run in self.place.runs(self.runs) if run.fence]
         told = code_warnings(self.place, claimed) if are_mixed else []
         return told + (seconds_warnings(self.place, claimed) if timed else [])
-
-
-def _columns_of(path: Path) -> Collection[str]:
-    """The columns of a table. Raises ExportError for one without rows."""
-    row = next(read_csv_rows(path), None)
-    if row is None:
-        raise ExportError(f"'{path}' has no row below its header", "Write it again with hlbq export.")
-    return row.keys()
 
 
 @dataclass(frozen=True, kw_only=True)
