@@ -40,7 +40,8 @@ def export(
     """Write the runs that have points as a table (without filters: of the latest sweep).
 
     --all writes every run of every sweep, pending ones too; --layout original only those that were evaluated. In lists,
-    1e999 stands for numbers that are not finite; --layout points keeps nan, inf and -inf.
+    1e999 stands for numbers that are not finite, and 1e9999 for what was never recorded; --layout points keeps nan, inf
+    and -inf.
     """
     from orchestrator import export as exports
 

@@ -1,8 +1,8 @@
 """Values as the cells of a CSV, and back.
 
 A list is written as `[4.9, 3.1]`, which JSON and Python's `ast.literal_eval` both read. Neither has a word for numbers
-that are not finite: these are written as `1e999` or `-1e999`, which both read as infinity (`nan`, and a value that was
-not recorded, are `1e999` too). Single numbers are written as `nan`, `inf`, `-inf`.
+that are not finite: these are written as `1e999` or `-1e999`, which both read as infinity (`nan` is `1e999` too). What
+was not recorded is `1e9999`: infinity to both, and None to hlbq. Single numbers are written as `nan`, `inf`, `-inf`.
 
 A text that a spreadsheet could take for a formula gets an apostrophe in front; `csv_table.read_csv_rows` takes it off.
 """
@@ -26,6 +26,7 @@ _LOOKS_LIKE_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 _INFINITE = "1e999"
+NOT_RECORDED = "1e9999"
 # Lists as Python prints them, which the original tool wrote: with words that JSON lacks or spells differently.
 _PYTHON_LIST = re.compile(r"\[(?:[-+\d.e, ]|nan|inf|None)*\]")
 _JSON_WORDS: Mapping[str, str] = {"nan": "NaN", "inf": "Infinity", "None": "null"}
@@ -41,7 +42,9 @@ def list_cell(values: Sequence[float | None] | NumberTexts) -> str:
 
 
 def _list_number(value: float | None) -> str:
-    if value is not None and math.isfinite(value):
+    if value is None:
+        return NOT_RECORDED
+    if math.isfinite(value):
         return repr(value)
     return f"-{_INFINITE}" if value == -math.inf else _INFINITE
 
@@ -138,6 +141,6 @@ def _read_list(text: str) -> Any:
         for word, of_json in _JSON_WORDS.items():
             text = text.replace(word, of_json)
     try:
-        return json.loads(text)
+        return json.loads(text.replace(NOT_RECORDED, "null"))
     except json.JSONDecodeError:
         return text

@@ -9,7 +9,7 @@ from typing import IO, Any, Protocol
 
 from orchestrator.errors import ExportError
 from orchestrator.export.blocks import Block, plain_columns
-from orchestrator.export.cells import CsvRows, list_cell
+from orchestrator.export.cells import NOT_RECORDED, CsvRows, list_cell
 from orchestrator.export.columns import LISTS, Column, Kind
 
 
@@ -49,7 +49,8 @@ class CsvTable:
 
 
 class JsonLines:
-    """One JSON object per row. Lists are as in the CSV; single numbers that are not finite are texts: "nan"."""
+    """One JSON object per row. Lists are as in the CSV, with null for what was not recorded; single numbers that are
+    not finite are texts: "nan"."""
 
     def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
         self._stream = stream
@@ -70,7 +71,7 @@ def _json(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else f'"{value!r}"'
-    return list_cell(value)
+    return list_cell(value).replace(NOT_RECORDED, "null")
 
 
 class ParquetTable:

@@ -241,6 +241,20 @@ def test_load_reads_every_format_to_the_last_digit(tmp_path: Path, layout: Layou
             assert repr(from_file[name].tolist()) == repr(from_database[name].tolist()), name
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_what_was_never_recorded_is_not_what_became_infinite(tmp_path: Path, ending: str) -> None:
+    """Both were 1e999, so a line of a figure from a table ended as that of a run that diverged."""
+    database, path = tmp_path / "hlbq.db", tmp_path / f"table.{ending}"
+    with open_store(str(database), mode=OpenMode.CREATE) as store:
+        submit_sweep(store)
+        own = [{"own": 0.5}, {"own": math.inf}, {}]
+        points = [sample_point(Split.VAL, step, loss=4.0, extra=extra) for step, extra in enumerate(own, start=1)]
+        work(store, register(store), points)
+        export(store, path, everything())
+    numbers = load(path).val_own[0]
+    assert numbers[:2] == [0.5, math.inf] and (numbers[2] is None or math.isnan(numbers[2]))
+
+
 def test_a_file_of_json_that_is_no_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "table.jsonl"
     for text in ('{"seed": 1}\n{"seed":', "[1, 2]\n", "\xff"):

@@ -27,7 +27,10 @@ def test_lists_read_back_to_the_bit_in_json_and_python(values: list[float]) -> N
 
 
 def test_what_is_not_finite_is_1e999_in_lists() -> None:
-    assert list_cell([1.5, math.nan, math.inf, -math.inf, None]) == "[1.5, 1e999, 1e999, -1e999, 1e999]"
+    text = list_cell([1.5, math.nan, math.inf, -math.inf, None])
+    assert text == "[1.5, 1e999, 1e999, -1e999, 1e9999]"
+    assert json.loads(text) == ast.literal_eval(text) == [1.5, math.inf, math.inf, -math.inf, math.inf]
+    assert read_cell(text) == [1.5, math.inf, math.inf, -math.inf, None]
     assert list_cell([]) == "[]"
 
 
