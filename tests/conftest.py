@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -65,12 +65,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         on_postgresql = "postgresql" in getattr(item, "callspec", SimpleNamespace(params={})).params.values()
         if on_postgresql and item.get_closest_marker("reader") and zlib.crc32(item.nodeid.encode()) % 4:
             item.add_marker(pytest.mark.long)
+    items.sort(key=_places(items).__getitem__)
+
+
+def _places(items: Sequence[pytest.Item]) -> dict[pytest.Item, float]:
+    """Where each test comes. Files of real processes wait most of their time: they are run among those that compute.
+
+    They come in the first two thirds, so that no long one is left over at the end.
+    """
+    files = [item.path for item in items]
+    waits = [path for path in dict.fromkeys(files) if path.parent.name in ("acceptance", "faults")]
+    computes = [path for path in dict.fromkeys(files) if path not in waits]
+    place = {path: number / len(waits) * 2 / 3 for number, path in enumerate(waits)}
+    place |= {path: number / len(computes) for number, path in enumerate(computes)}
+    return {item: place[path] for item, path in zip(items, files, strict=True)}
 
 
 def pytest_collection_finish() -> None:
-    """What collecting made stays to the end. Searched for garbage again and again, it took a sixth of the time."""
+    """What collecting made stays to the end, and tests drop little: the old are searched for garbage a tenth as often.
+
+    Searched as often as Python does, they took more than a sixth of the time.
+    """
     gc.collect()
     gc.freeze()
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, 10 * old)
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,8 @@ from worker.trainer.messages import Ended, PointMade
 
 optuna = pytest.importorskip("optuna")
 
+pytestmark = pytest.mark.reader
+
 LENGTH, STOP_EARLY = 8, {"stop_early": "asha", "first_rung": 0.25, "trials": 12}
 PRUNED = RunFilter(reasons=(Reason.PRUNED,))
 

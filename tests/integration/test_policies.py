@@ -115,6 +115,7 @@ def test_a_sweep_grows_until_the_verdict_is_in(store: Store) -> None:
     assert any("better after" in why for why in told) and any("chance of a verdict" in why for why in told)
 
 
+@pytest.mark.reader
 def test_compare_gives_the_policys_verdicts(store: Store) -> None:
     """With fewer seeds than its own rule needs; other questions are judged by its own."""
     sweep, worker = submitted(store, declaration(margin=0.05)), register(store)
@@ -480,6 +481,7 @@ def test_a_policy_whose_data_changed_waits_and_asks_for_no_more_seeds(store: Sto
     assert "on other data" in standing_lines(standing_of(store, record))[-1]
 
 
+@pytest.mark.reader
 @pytest.mark.parametrize("best_arm", [False, True])
 def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, best_arm: bool) -> None:
     keys = [arm(depth).key for depth in DEPTHS]
