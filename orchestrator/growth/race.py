@@ -70,12 +70,23 @@ def _round(
     left = [row for row in runners if row not in out]
     is_over = (seeds == policy.max_seeds and len(ready) == len(racing)) or len(racing) - len(reasons) == 1
     if left and is_over:
-        best = min(left, key=lambda row: float(numpy.nanmean(losses[row, :seeds])))
+        best = _best_of(policy, losses[:, :seeds], times, left)
         reasons |= {row: ClosureReason.BEST if row == best else ClosureReason.CAP for row in left}
     return [
         Closure(arm=policy.everyone[row], seeds=seeds, reason=reason, pairs=numbers[row])
         for row, reason in reasons.items()
     ]
+
+
+def _best_of(policy: DecidePolicy, losses: NDArray[Any], diverged: NDArray[Any], left: Sequence[int]) -> int:
+    """The best mean over the seeds that they share, of the arms that diverged least often: over the seeds that came
+    through, the others may look better only for that. Arms with fewer numbers than a first look needs come last."""
+    least = [row for row in left if diverged[row] == min(diverged[left])]
+    numbers = (~numpy.isnan(losses)).sum(axis=1)
+    candidates = [row for row in least if numbers[row] >= policy.first_look] or least
+    shared = ~numpy.isnan(losses[candidates]).any(axis=0)
+    compared = losses[:, shared] if shared.any() else losses
+    return min(candidates, key=lambda row: float(numpy.nanmean(compared[row])))
 
 
 def _is_beaten(

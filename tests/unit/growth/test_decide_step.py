@@ -235,3 +235,26 @@ def test_a_seed_that_diverged_counts_as_such_while_it_is_tried_again(best_arm: b
     again = step(policy, results_of(policy, values, dict.fromkeys(policy.everyone, 8)), state)
     reasons = {closure.reason for closure in again.state.closures}
     assert reasons == ({ClosureReason.BEST, ClosureReason.CAP} if best_arm else {ClosureReason.HELD_BACK})
+
+
+def test_an_arm_that_diverged_more_often_is_never_the_best_of_a_race() -> None:
+    """Its mean is over the seeds that came through: here over one, and an easy one."""
+    policy = policy_of(3, baselines=(), best_arm=True, futility=None, max_seeds=8)
+    seeds = numpy.array([-1.0, 0.4, -0.3, 0.5, 0.2, 0.6, -0.1, 0.3])
+    noise = 0.01 * numpy.random.default_rng(2).standard_normal((3, 8))
+    values = seeds + noise + numpy.array([[0.0], [0.002], [0.0]])
+    diverged = numpy.zeros(values.shape, bool)
+    diverged[2, 1:] = True
+    reasons = {one.arm: one.reason for one in swept(policy, values, [0], diverged).closures}
+    assert reasons["a2"] is ClosureReason.CAP and ClosureReason.BEST in (reasons["a0"], reasons["a1"])
+
+
+def test_the_best_of_a_race_is_best_over_the_seeds_that_the_others_have_too() -> None:
+    """An arm whose hard seeds failed is not the best for that."""
+    policy = policy_of(2, baselines=(), best_arm=True, futility=None, max_seeds=6)
+    values = numpy.array([[0.0, 1.0, 0.0, 1.0, 0.0, 1.0], [0.1, 0.0, 0.0, 1.0, 0.1, 1.0]])
+    failed = numpy.zeros(values.shape, bool)
+    failed[1, [3, 5]] = True
+    values[1, 1] = 1.0
+    reasons = {one.arm: one.reason for one in swept(policy, values, [0], failed=failed).closures}
+    assert reasons == {"a0": ClosureReason.BEST, "a1": ClosureReason.CAP}
