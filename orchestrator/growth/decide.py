@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from orchestrator.comparison.judging.contrasts import diverged_more, leaning_of
+from orchestrator.comparison.judging.contrasts import Verdict, is_forbidden, leaning_of
 from orchestrator.comparison.judging.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
 from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
@@ -84,6 +84,8 @@ class _Rounds:
         reach = abs(self.evidence.mean[:, place]) + self.half[:, place]
         enough = self.evidence.pairs[:, place] >= self.policy.first_look
         within = ready & enough & (reach <= (-1.0 if margin is None else margin))  # a reach is never below 0
+        more, goal = self.diverged[:, place], self.policy.goal
+        unlike = numpy.array([is_forbidden(Verdict.NO_DIFFERENCE, int(one), goal) for one in more], bool)
         rejecting = True
         while rejecting:
             # Each rejection leaves a lower bound for the others (Holm, 1979).
@@ -91,8 +93,9 @@ class _Rounds:
             hits = numpy.flatnonzero(ready & self.is_open & (self.largest[:, place] >= needed))
             for row in hits:
                 crossing = 1 + int(numpy.argmax(self.largest[row] >= needed))
-                self._reject(int(row), crossing, within_margin=bool(within[row]))
+                self._reject(int(row), crossing, within_margin=bool(within[row] and not unlike[row]))
             rejecting = bool(len(hits))
+        self._close_all(within & unlike, seeds, ClosureReason.HELD_BACK)
         self._close_all(within, seeds, ClosureReason.NO_DIFFERENCE)
         self._close_all(ready & (self.evidence.pairs[:, place] == 0), seeds, ClosureReason.NO_PAIRS)
         if seeds == self.policy.max_seeds:
@@ -119,9 +122,9 @@ class _Rounds:
     def _reject(self, row: int, seeds: int, *, within_margin: bool) -> None:
         """The verdict of the first crossing; held back where the side that looks better diverged more often."""
         leaning = leaning_of(float(self.evidence.mean[row, seeds - 1]), self.policy.goal)
-        is_forbidden = diverged_more(leaning, int(self.diverged[row, seeds - 1]), self.policy.goal)
-        self.rejected += not is_forbidden
-        reason = ClosureReason.HELD_BACK if is_forbidden else ClosureReason(leaning.value)
+        is_held_back = is_forbidden(leaning, int(self.diverged[row, seeds - 1]), self.policy.goal)
+        self.rejected += not is_held_back
+        reason = ClosureReason.HELD_BACK if is_held_back else ClosureReason(leaning.value)
         self._close(row, seeds, reason, within_margin=within_margin)
 
     def _close_all(self, rows: NDArray[Any], seeds: int, reason: ClosureReason) -> None:

@@ -187,9 +187,8 @@ def _finding(
         leaning, verdict = Verdict.UNDECIDED, Verdict.IDENTICAL
     elif p_values[1] > ALPHA:
         verdict = Verdict.NO_DIFFERENCE if is_within else Verdict.UNDECIDED
-    held_back = leaning if diverged_more(leaning, pairs.diverged - pairs.baseline_diverged, goal) else None
-    if verdict is Verdict.NO_DIFFERENCE and pairs.diverged != pairs.baseline_diverged:
-        held_back = verdict
+    more = pairs.diverged - pairs.baseline_diverged
+    held_back = next((one for one in (verdict, leaning) if is_forbidden(one, more, goal)), None)
     if held_back is not None:
         verdict = Verdict.UNDECIDED
     is_stuck = pairs.lost_to_divergence or pairs.out_of_reach
@@ -199,7 +198,7 @@ def _finding(
         p_value=p_values[0] if known else None,
         always_valid_p_value=p_values[1] if known else None,
         verdict=verdict,
-        is_within_margin=is_within and held_back is None and pairs.diverged == pairs.baseline_diverged,
+        is_within_margin=is_within and not is_forbidden(Verdict.NO_DIFFERENCE, more, goal),
         held_back=held_back,
         advice=advise(difference.summary, level, margin) if is_open else None,
     )
@@ -215,12 +214,13 @@ def leaning_of(mean: float | None, goal: Goal | None) -> Verdict:
     return Verdict.BETTER if is_lower is (goal is Goal.LOWER) else Verdict.WORSE
 
 
-def diverged_more(leaning: Verdict, more: int, goal: Goal | None) -> bool:
-    """Whether the side that looks better diverged more often: over the pairs that are left it may look so for that.
+def is_forbidden(verdict: Verdict, more: int, goal: Goal | None) -> bool:
+    """Whether diverged runs forbid a verdict: one for the side that diverged more often, which may look better over the
+    pairs that are left only for that, and that there is no difference.
 
     `more` is at how many more seeds the side diverged than its baseline. Without a goal neither side is the better one,
     and any difference counts.
     """
-    if leaning is Verdict.UNDECIDED or not more:
+    if not more or verdict in (Verdict.UNDECIDED, Verdict.IDENTICAL):
         return False
-    return goal is None or (more > 0) is (leaning is Verdict.BETTER)
+    return goal is None or verdict is Verdict.NO_DIFFERENCE or (more > 0) is (verdict is Verdict.BETTER)

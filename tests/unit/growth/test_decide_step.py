@@ -258,3 +258,19 @@ def test_the_best_of_a_race_is_best_over_the_seeds_that_the_others_have_too() ->
     values[1, 1] = 1.0
     reasons = {one.arm: one.reason for one in swept(policy, values, [0], failed=failed).closures}
     assert reasons == {"a0": ClosureReason.BEST, "a1": ClosureReason.CAP}
+
+
+@pytest.mark.parametrize("row", [0, 1])
+@pytest.mark.parametrize(("shift", "reason"), [(0.0, ClosureReason.HELD_BACK), (0.2, ClosureReason.WORSE)])
+def test_a_side_that_diverged_more_often_is_not_within_the_margin(
+    row: int, shift: float, reason: ClosureReason
+) -> None:
+    """As in `compare`: the seeds that came through may agree only for that."""
+    policy = policy_of(1, max_seeds=10, margin=0.5, futility=None)
+    noise = 0.01 * numpy.array([1, -1, 0.5, -0.5, 1, -1, 0.7, -0.7, 0.2, -0.2])
+    values = numpy.array([numpy.zeros(10), noise + shift])
+    diverged = numpy.zeros(values.shape, bool)
+    diverged[row, 1] = True
+    (closure,) = swept(policy, values, [0], diverged).closures
+    is_forbidden = row == 0 and shift > 0  # it looks worse than a baseline that diverged more often
+    assert closure.reason is (ClosureReason.HELD_BACK if is_forbidden else reason) and not closure.within_margin
