@@ -15,6 +15,7 @@ from hlbgpt_core.points import Split
 from orchestrator.comparison.judging.policy import ClosureReason, PolicyState, policy_of
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
+from orchestrator.comparison.statistics import ALPHA
 from orchestrator.growth import declaring, searching
 from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import with_policy
@@ -188,6 +189,9 @@ def test_the_best_are_confirmed_on_fresh_seeds(store: Store) -> None:
     for contrast in comparison.contrasts:
         if set(contrast.arms) & set(chosen.arms):
             assert min(contrast.pairs.differences) >= 102
+            finding = contrast.finding
+            assert (finding.verdict.value in ("better", "worse")) == ((finding.always_valid_p_value or 1.0) <= ALPHA)
+            assert (finding.p_value or 1.0) <= 2 * (finding.difference.p_value or 1.0), "of two arms, not of the table"
         else:
             assert contrast.declared == "tried by the search, and not confirmed"
     best = next(one for one in comparison.contrasts if search.best in one.arms)

@@ -7,6 +7,7 @@ and capped_bounds.json holds what it found.
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,13 @@ class Bound:
         enough = [cap for cap in map(int, caps) if cap >= self.cap]
         places = [place for place, arms in enumerate(table["open_arms"]) if arms >= open_arms]
         return min(ville, caps[str(min(enough))][places[0]]) if enough and places else ville
+
+    def p_value(self, log_evidence: float) -> float:
+        """The smallest level at which this much evidence decides one arm: 1 / evidence, or a smaller one of the table.
+        So k times it is at most ALPHA exactly where the evidence decides one of k open arms."""
+        arms = [] if self.cap is None else _capped()["open_arms"]
+        levels = [ALPHA / number for number in arms if log_evidence >= math.log(self.evidence(number))]
+        return float(min(1.0, math.exp(-max(log_evidence, 0.0)), *levels))
 
     @property
     def text(self) -> str:

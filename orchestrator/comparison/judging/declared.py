@@ -1,6 +1,6 @@
-"""The verdicts of a sweep with a policy: those that the policy gave, with intervals by its bound."""
+"""The verdicts of a sweep with a policy: those that the policy gave, with intervals and p by its bound."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.comparison.judging.contrasts import Contrast, Finding, Verdict, findings
@@ -13,7 +13,7 @@ from orchestrator.comparison.judging.policy import (
     closure_text,
 )
 from orchestrator.comparison.measuring.pairs import Pairs
-from orchestrator.comparison.statistics import paired_difference
+from orchestrator.comparison.statistics import holm, paired_difference
 from orchestrator.wording.numbers import counted
 
 
@@ -26,27 +26,61 @@ def declared(
     seeds = range(first, first + policy.max_seeds)
     keys = {frozenset(pair): pair[0] for pair in zip(policy.arms, policy.baselines, strict=True)}
     arms = [keys.get(frozenset(contrast.arms)) for contrast in contrasts]
-    pairs = [
-        contrast.pairs if arm is None else _among(contrast.pairs, seeds)
-        for contrast, arm in zip(contrasts, arms, strict=True)
-    ]
-    fresh = findings(pairs, policy.goal, size=len(policy.arms), margin=policy.margin)
+    counts = [_among(one.pairs, seeds) for one, arm in zip(contrasts, arms, strict=True) if arm is not None]
+    own = dict(zip([arm for arm in arms if arm is not None], counts, strict=True))
+    fresh = dict(zip(own, findings(counts, policy.goal, size=len(policy.arms)) if counts else (), strict=True))
+    always = _p_values(policy, state, own, first)
     closures = {closure.arm: closure for closure in state.closures}
     still_open = f"open after {counted(state.round, 'seed')}, by the sweep's policy"
     found = []
-    for contrast, arm, own, finding in zip(contrasts, arms, pairs, fresh, strict=True):
+    for contrast, arm in zip(contrasts, arms, strict=True):
         if arm is not None:
             closure = closures.get(arm)
             told = still_open if closure is None else closure_text(closure, policy)
             beyond = sum(seed >= seeds.stop for seed in contrast.pairs.differences)
             told += f"; {counted(beyond, 'pair')} beyond the cap not counted" if beyond else ""
-            found.append(replace(contrast, pairs=own, finding=_judged(own, finding, closure, policy), declared=told))
+            finding = replace(_judged(own[arm], fresh[arm], closure, policy), always_valid_p_value=always[arm])
+            found.append(replace(contrast, pairs=own[arm], finding=finding, declared=told))
         elif policy.first_seed is not None:
-            unadvised = replace(finding, advice=None)
+            unadvised = replace(contrast.finding, advice=None)
             found.append(replace(contrast, finding=unadvised, declared="tried by the search, and not confirmed"))
         else:
-            found.append(replace(contrast, finding=finding))
+            found.append(contrast)
     return found
+
+
+def _p_values(
+    policy: DecidePolicy, state: PolicyState, pairs: Mapping[str, Pairs], first: int
+) -> Mapping[str, float | None]:
+    """Each arm's p by the policy's bound: of its largest evidence from the first look to the round that closed it, or
+    to the last one. It is corrected as the policy corrects (Holm; an arm that is closed otherwise stays in the count),
+    and at most ALPHA exactly where the evidence decides. None before the first look."""
+    import numpy
+
+    ends = {closure.arm: closure.seeds for closure in state.closures}
+    alone = {arm: _p_value(policy, own, first + ends.get(arm, state.round)) for arm, own in pairs.items()}
+    rejected = [closure.arm for closure in state.closures if closure.reason in REJECTED]
+    corrected = holm(numpy.array([(alone.get(arm) or 1.0) if arm in rejected else 1.0 for arm in policy.arms]))
+    found: dict[str, float | None] = dict(zip(policy.arms, map(float, corrected), strict=True))
+    closed = [closure.arm for closure in state.closures]
+    for arm, own in alone.items():
+        if arm not in rejected:
+            before = closed[: closed.index(arm)] if arm in closed else closed
+            left = len(policy.arms) - len({*before} & {*rejected})
+            found[arm] = None if own is None else min(1.0, left * own)
+    return found
+
+
+def _p_value(policy: DecidePolicy, pairs: Pairs, end: int) -> float | None:
+    import numpy
+
+    from orchestrator.growth.evidence import running_evidence
+
+    values = [value for seed, value in sorted(pairs.differences.items()) if seed < end]
+    if len(values) < max(2, policy.first_look):
+        return None
+    evidence = running_evidence(numpy.array([values])).log_evidence[0, policy.first_look - 1 :]
+    return policy.bound.p_value(float(evidence.max()))
 
 
 def _judged(pairs: Pairs, finding: Finding, closure: Closure | None, policy: DecidePolicy) -> Finding:

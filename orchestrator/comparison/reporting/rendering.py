@@ -141,7 +141,7 @@ def _differences(comparison: Comparison, contrasts: Sequence[Contrast], title: s
         )
     by = "verdicts by the always-valid p"
     if any(contrast.declared for contrast in contrasts):
-        by = "verdicts and always-valid intervals by the sweep's policy"
+        by = "verdicts, always-valid intervals and their p by the sweep's policy"
     headers = ["arm", "baseline", "pairs", "difference", "95 % (one look)", "p (one look)"]
     headers += ["95 % (always valid)", "p (always valid)", "verdict"]
     return [TextTable(title=f"{title}, paired by seed (p corrected by Holm; {by})", headers=headers, rows=rows)]

@@ -1,5 +1,6 @@
 """The step of `decide`: never past a cap, never a closed arm, and the same verdict in any order of endings."""
 
+import math
 from typing import Any
 
 import numpy
@@ -8,9 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.decide import policy_of, results_of
-from orchestrator.comparison.judging.policy import Closure, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.judging.bounds import VILLE, Bound
+from orchestrator.comparison.judging.contrasts import Contrast, findings
+from orchestrator.comparison.judging.declared import declared
+from orchestrator.comparison.judging.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.comparison.measuring.measures import Goal
-from orchestrator.comparison.statistics import paired_difference
+from orchestrator.comparison.measuring.pairs import Pairs
+from orchestrator.comparison.statistics import ALPHA, paired_difference
 from orchestrator.growth import decide, race
 from orchestrator.growth.evidence import running_evidence
 from orchestrator.growth.steps import Results
@@ -274,3 +279,56 @@ def test_a_side_that_diverged_more_often_is_not_within_the_margin(
     (closure,) = swept(policy, values, [0], diverged).closures
     is_forbidden = row == 0 and shift > 0  # it looks worse than a baseline that diverged more often
     assert closure.reason is (ClosureReason.HELD_BACK if is_forbidden else reason) and not closure.within_margin
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    effects=st.lists(st.sampled_from([0.0, 0.7, 1.5, 3.0]), min_size=1, max_size=5),
+    seen=st.integers(1, CAP),
+    margin=st.sampled_from([None, 1.0]),
+    is_capped=st.booleans(),
+)
+def test_p_is_below_the_level_exactly_where_the_policy_gave_a_verdict(
+    seed: int, effects: list[float], seen: int, margin: float | None, is_capped: bool
+) -> None:
+    """What stands beside a verdict in `compare` is what the policy judged by."""
+    values, diverged, failed = drawn(seed, len(effects), effects)
+    policy = policy_of(len(effects), max_seeds=CAP, margin=margin, is_capped=is_capped)
+    ended = numpy.broadcast_to(numpy.arange(CAP) < seen, values.shape)
+    state = decide.next_step(policy, _seen(values, ended, diverged | failed, diverged), PolicyState()).state
+    lost = diverged | failed | ~ended
+    differences = values[1:] - values[0]
+    contrasts = [
+        contrast_of(
+            arm, {place: float(differences[row, place]) for place in numpy.flatnonzero(~(lost[0] | lost[row + 1]))}
+        )
+        for row, arm in enumerate(policy.arms)
+    ]
+    others = [contrast_of("another", {0: 0.5, 1: 0.6})] * 9
+    reasons = {closure.arm: closure.reason for closure in state.closures}
+    found = declared([*contrasts, *others], policy, state, first_seed=0)
+    assert found[len(policy.arms) :] == others
+    for one in found[: len(policy.arms)]:
+        p_value = one.finding.always_valid_p_value
+        is_sure = p_value is not None and p_value <= ALPHA
+        by_evidence = reasons.get(one.label) in {*REJECTED, ClosureReason.HELD_BACK}
+        assert is_sure == by_evidence or (margin is not None and reasons[one.label] is ClosureReason.HELD_BACK)
+        assert one.finding.p_value is None or one.finding.p_value <= len(effects) * one.finding.difference.p_value
+
+
+def contrast_of(arm: str, differences: dict[int, float]) -> Contrast:
+    """An arm against the baseline `b`, before the policy has its say."""
+    pairs = Pairs(differences=differences, baseline_values=dict.fromkeys(differences, 0.0))
+    (finding,) = findings([pairs], Goal.LOWER)
+    given: dict[str, Any] = {"values": {}, "label": arm, "baseline": "b", "arms": [arm, "b"]}
+    return Contrast(pairs=pairs, finding=finding, wins=None, seconds_a_seed=None, **given)
+
+
+def test_a_p_value_of_a_cap_is_a_level_of_its_table() -> None:
+    bound = Bound(cap=20, first_look=3)
+    for arms in (1, 2, 8, 9, 11):
+        needed = math.log(bound.evidence(arms))
+        assert arms * bound.p_value(needed) <= ALPHA < arms * bound.p_value(needed - 1e-9)
+    assert bound.p_value(math.log(9.0)) == pytest.approx(1 / 9) and bound.p_value(-numpy.inf) == 1.0
+    assert VILLE.p_value(math.log(300.0)) == pytest.approx(1 / 300) and VILLE.p_value(numpy.inf) == 0.0
