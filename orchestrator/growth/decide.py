@@ -41,15 +41,16 @@ def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, wor
         rejected=sum(closure.reason in REJECTED for closure in state.closures),
     )
     last = judge_rounds(policy, state.round, rounds.last_complete, rounds.judge)
+    ends = {closure.arm: closure.seeds for closure in rounds.new}
     skipped = {
-        arm: skipped_seeds(differences[row], diverged[row], rounds.counted[row], last)
+        arm: skipped_seeds(differences[row], diverged[row], rounds.counted[row], ends.get(arm, last))
         for row, arm in enumerate(policy.arms)
-        if rounds.is_open[row]
+        if arm not in closed
     }
     after = PolicyState(
         round=last,
         closures=(*state.closures, *rounds.new),
-        skipped={arm: seeds for arm, seeds in skipped.items() if seeds},
+        skipped={arm: seeds for arm, seeds in {**state.skipped, **skipped}.items() if seeds},
     )
     open_rows = numpy.flatnonzero(rounds.is_open & ~rounds.paused)
     growing = [pair[row] for pair in (policy.baselines, policy.arms) for row in map(int, open_rows)]

@@ -18,6 +18,7 @@ from orchestrator.comparison.judging.bounds import Bound
 from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState, policy_of
 from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.questions import Question
+from orchestrator.comparison.reporting.rendering import verdict_sentences
 from orchestrator.comparison.results import compare
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError, UsageError
@@ -142,6 +143,45 @@ def test_what_is_beyond_the_cap_or_before_the_first_look_has_no_part_in_the_inte
         assert list(contrast.pairs.differences) == list(range(100, 105))
         assert contrast.finding.difference == expected and "3 pairs beyond the cap not counted" in contrast.declared
         assert contrast.finding.p_value >= expected.p_value > 0  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("depth", [4, 8])
+def test_a_seed_that_the_policy_skipped_stays_out_of_compare_after_a_retry(store: Store, depth: int) -> None:
+    """Of an arm that is closed since, and of one that is open to the cap."""
+    sweep, worker = submitted(store, declaration(max_seeds=6, futility=None), seeds=4), register(store)
+    (skipped,) = [run.id for run in store.runs(ALL) if run.settings["depth"] == depth and run.seed == 101]
+    store.cancel(RunFilter(run_ids=(skipped,)), "ada")
+    while train_one(store, worker) is not None:
+        pass
+    while steps(store) and not store.waiting():
+        pass
+    store.retry(RunFilter(run_ids=(skipped,)), "ada")
+    while train_one(store, worker) is not None:
+        steps(store)
+    record = store.policy(sweep)
+    assert record is not None and record.ended_at is not None
+    closures = {closure.arm: closure for closure in PolicyState.of(record).closures}
+    comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
+    (contrast,) = [one for one in comparison.contrasts if arm(depth).key in one.arms]
+    seeds = list(contrast.pairs.differences)
+    assert 101 not in seeds and len([one for one in seeds if one < 100 + closures[arm(depth).key].seeds]) == (
+        closures[arm(depth).key].pairs
+    )
+    told = f"depth {depth}: no pair of seed 101 (it had no number when the policy came to it, and stays out)"
+    assert told in verdict_sentences(comparison)
+
+
+def test_what_diverged_beyond_the_cap_is_no_part_of_the_policys_pairs(store: Store) -> None:
+    sweep, worker = submitted(store, declaration(max_seeds=5, futility=None), seeds=7), register(store)
+    while (taken := store.claim(worker)) is not None:
+        run, diverges = taken.run, taken.run.settings["depth"] == 8 and taken.run.seed in (103, 106)
+        value = loss_of(int(run.settings["depth"]), run.seed)
+        store.flush(taken.lease, points=[point(1, Split.VAL, loss=value)], facts=facts())
+        reason = states.Reason.DIVERGED if diverges else states.Reason.FINISHED
+        store.finish(taken.lease, ending(reason, permanent=True))
+    comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
+    (contrast,) = [one for one in comparison.contrasts if arm(8).key in one.arms]
+    assert (contrast.pairs.diverged, contrast.pairs.diverged_alone) == (1, 1)
 
 
 def test_before_the_first_look_there_is_no_interval(store: Store) -> None:

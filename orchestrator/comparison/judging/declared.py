@@ -1,6 +1,6 @@
 """The verdicts of a sweep with a policy: those that the policy gave, with intervals and p by its bound."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.comparison.judging.contrasts import Contrast, Finding, Verdict, findings
@@ -12,9 +12,18 @@ from orchestrator.comparison.judging.policy import (
     PolicyState,
     closure_text,
 )
-from orchestrator.comparison.measuring.pairs import Pairs
+from orchestrator.comparison.measuring.measures import Standing
+from orchestrator.comparison.measuring.pairs import LostPair, Pairs
 from orchestrator.comparison.statistics import holm, paired_difference
 from orchestrator.wording.numbers import counted
+
+_SKIPPED = "it had no number when the policy came to it, and stays out"
+# By how much more often the arm diverged there than its baseline.
+_SIDES = {
+    1: (Standing.DIVERGED, Standing.MEASURED),
+    0: (Standing.MISSING, Standing.MISSING),
+    -1: (Standing.MEASURED, Standing.DIVERGED),
+}
 
 
 def declared(
@@ -26,9 +35,13 @@ def declared(
     seeds = range(first, first + policy.max_seeds)
     keys = {frozenset(pair): pair[0] for pair in zip(policy.arms, policy.baselines, strict=True)}
     arms = [keys.get(frozenset(contrast.arms)) for contrast in contrasts]
-    counts = [_among(one.pairs, seeds) for one, arm in zip(contrasts, arms, strict=True) if arm is not None]
-    own = dict(zip([arm for arm in arms if arm is not None], counts, strict=True))
-    fresh = dict(zip(own, findings(counts, policy.goal, size=len(policy.arms)) if counts else (), strict=True))
+    own = {
+        arm: contrast.pairs.among(seeds, _skipped(state.skipped.get(arm, ()), first))
+        for contrast, arm in zip(contrasts, arms, strict=True)
+        if arm is not None
+    }
+    fresh = findings(list(own.values()), policy.goal, size=len(policy.arms)) if own else ()
+    judged = dict(zip(own, fresh, strict=True))
     always = _p_values(policy, state, own, first)
     closures = {closure.arm: closure for closure in state.closures}
     still_open = f"open after {counted(state.round, 'seed')}, by the sweep's policy"
@@ -39,7 +52,7 @@ def declared(
             told = still_open if closure is None else closure_text(closure, policy)
             beyond = sum(seed >= seeds.stop for seed in contrast.pairs.differences)
             told += f"; {counted(beyond, 'pair')} beyond the cap not counted" if beyond else ""
-            finding = replace(_judged(own[arm], fresh[arm], closure, policy), always_valid_p_value=always[arm])
+            finding = replace(_judged(own[arm], judged[arm], closure, policy), always_valid_p_value=always[arm])
             found.append(replace(contrast, pairs=own[arm], finding=finding, declared=told))
         elif policy.first_seed is not None:
             unadvised = replace(contrast.finding, advice=None)
@@ -95,14 +108,13 @@ def _judged(pairs: Pairs, finding: Finding, closure: Closure | None, policy: Dec
     )
 
 
-def _among(pairs: Pairs, seeds: Container[int]) -> Pairs:
-    """The pairs of these seeds."""
-    return replace(
-        pairs,
-        differences={seed: value for seed, value in pairs.differences.items() if seed in seeds},
-        baseline_values={seed: value for seed, value in pairs.baseline_values.items() if seed in seeds},
-        lost=[lost for lost in pairs.lost if lost.seed in seeds],
-    )
+def _skipped(skipped: Sequence[tuple[int, int]], first: int) -> list[LostPair]:
+    """The seeds that the policy skipped: no pair, whatever a retry brought later, and what diverged counts."""
+    found = []
+    for place, more in skipped:
+        standing = Standing.DIVERGED if more else Standing.MISSING
+        found.append(LostPair(seed=first + place, standing=standing, why=_SKIPPED, sides=_SIDES[more]))
+    return found
 
 
 def _verdict(closure: Closure | None, finding: Finding) -> Verdict:

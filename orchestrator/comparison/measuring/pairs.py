@@ -1,7 +1,7 @@
 """Two sides of a comparison, seed by seed: the differences, and the seeds that are no pair. Pure."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.comparison.measuring.groups import Group, Rest
@@ -10,11 +10,13 @@ from orchestrator.comparison.measuring.measures import NO_RUN, Measured, Standin
 
 @dataclass(frozen=True, kw_only=True)
 class LostPair:
-    """A seed that is no pair, and why; `standing` is of the side that is told of in `why`."""
+    """A seed that is no pair, and why; `standing` is of the side that is told of in `why`, and `sides` are both, the
+    baseline last."""
 
     seed: int
     standing: Standing
     why: str
+    sides: tuple[Standing, Standing]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,17 @@ class Pairs:
     def waiting(self) -> int:
         """Seeds that may become pairs yet."""
         return sum(lost.standing is Standing.WAITING for lost in self.lost)
+
+    def among(self, seeds: Container[int], unpaired: Sequence[LostPair] = ()) -> "Pairs":
+        """The pairs of these seeds, but for those that are `unpaired` although both sides may have a number."""
+        taken = {lost.seed: lost for lost in unpaired if lost.seed in self.differences}
+        kept = [seed for seed in self.differences if seed in seeds and seed not in taken]
+        lost = [*(lost for lost in self.lost if lost.seed in seeds), *taken.values()]
+        return _paired(
+            {seed: self.differences[seed] for seed in kept},
+            {seed: self.baseline_values[seed] for seed in kept},
+            sorted(lost, key=lambda one: one.seed),
+        )
 
     @property
     def are_identical(self) -> bool:
@@ -94,25 +107,30 @@ def pair_up(own: Sequence[Side], baseline: Sequence[Side], *, scale: float = 1.0
     differences: dict[int, float] = {}
     baseline_values: dict[int, float] = {}
     lost: list[LostPair] = []
-    standings: list[tuple[Standing, Standing]] = []
     for seed in sorted({seed for side in (*own, *baseline) for seed in side.numbers}):
         first, second = _at(own, seed), _at(baseline, seed)
-        standings.append((first.standing, second.standing))
         if first.value is not None and second.value is not None:
             differences[seed] = scale * (first.value - second.value)
             baseline_values[seed] = scale * second.value
             continue
         gravest = mean_or_gravest((first, second))
-        lost.append(LostPair(seed=seed, standing=gravest.standing, why=gravest.why))
+        sides = first.standing, second.standing
+        lost.append(LostPair(seed=seed, standing=gravest.standing, why=gravest.why, sides=sides))
+    return _paired(differences, baseline_values, lost)
+
+
+def _paired(differences: Mapping[int, float], baseline_values: Mapping[int, float], lost: Sequence[LostPair]) -> Pairs:
+    """With the counts of what diverged: none of that is a pair."""
+    sides = [one.sides for one in lost]
     return Pairs(
         differences=differences,
         baseline_values=baseline_values,
         lost=lost,
-        diverged=sum(one is Standing.DIVERGED for one, _ in standings),
-        baseline_diverged=sum(other is Standing.DIVERGED for _, other in standings),
-        diverged_alone=standings.count((Standing.DIVERGED, Standing.MEASURED)),
-        baseline_diverged_alone=standings.count((Standing.MEASURED, Standing.DIVERGED)),
-        both_diverged=standings.count((Standing.DIVERGED, Standing.DIVERGED)),
+        diverged=sum(one is Standing.DIVERGED for one, _ in sides),
+        baseline_diverged=sum(other is Standing.DIVERGED for _, other in sides),
+        diverged_alone=sides.count((Standing.DIVERGED, Standing.MEASURED)),
+        baseline_diverged_alone=sides.count((Standing.MEASURED, Standing.DIVERGED)),
+        both_diverged=sides.count((Standing.DIVERGED, Standing.DIVERGED)),
     )
 
 

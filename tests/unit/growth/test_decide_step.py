@@ -133,6 +133,9 @@ def test_a_skipped_seed_stays_skipped() -> None:
     values[1, 1] = -9.0
     kept = decide.next_step(policy, results_of(policy, values, {"b": 5, "a0": 5}), skipped).state
     assert kept.skipped == {"a0": ((1, 0),)} and kept.round == 5 and not kept.closures
+    closed = decide.next_step(policy, results_of(policy, values, {"b": 6, "a0": 6}), kept).state
+    again = decide.next_step(policy, results_of(policy, values, {"b": 6, "a0": 6}), closed).state
+    assert closed.closures and closed.skipped == again.skipped == {"a0": ((1, 0),)}
 
 
 @pytest.mark.parametrize(
