@@ -7,6 +7,7 @@ from statistics import fmean
 
 from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState, closure_text, policy_of
 from orchestrator.comparison.statistics import paired_difference
+from orchestrator.growth.computing_codes import codes_caution
 from orchestrator.growth.reading import measured_runs
 from orchestrator.growth.search import WITHOUT_A_NUMBER, ArmOutcome, SearchPolicy, SearchState
 from orchestrator.queue import states
@@ -36,7 +37,8 @@ class PolicyStanding:
     """A policy as of its last step. `runs` exist now and count; `most_runs` are those of all arms at the cap.
 
     `waits` says that open arms wait for a person: what they lack is paused, cancelled, failed or on other data.
-    `seconds_left` is the most that it may still take; None where that is not known.
+    `seconds_left` is the most that it may still take; None where that is not known. `codes` is a caution where runs of
+    different codes count.
     """
 
     sweep: int
@@ -49,6 +51,7 @@ class PolicyStanding:
     is_open: bool
     waits: bool
     seconds_left: float | None
+    codes: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,7 @@ def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchSt
     told = {arm: closure_text(closure, policy) for arm, closure in closed.items()}
     beside = {} if policy.first_seed is None else _confirmed_texts(store, record.sweep_id, policy)
     runs = [seed for key, seed in store.runs_by_seed(record.sweep_id) if key in policy.everyone]
-    first = min(runs, default=0) if policy.first_seed is None else policy.first_seed
+    first = _first_seed(store, record.sweep_id, policy)
     return PolicyStanding(
         sweep=record.sweep_id,
         metric=policy.metric,
@@ -105,7 +108,14 @@ def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchSt
         is_open=record.ended_at is None,
         waits=_waits(store, record),
         seconds_left=_seconds_left(store, record, policy, state),
+        codes=codes_caution(store, policy, record.sweep_id, first),
     )
+
+
+def _first_seed(store: Store, sweep_id: int, policy: DecidePolicy) -> int:
+    sweep = store.sweep(sweep_id)
+    own = 0 if sweep is None else int(sweep.definition.get("seed", 0))
+    return own if policy.first_seed is None else policy.first_seed
 
 
 def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mapping[str, str]:
@@ -162,12 +172,14 @@ def _summary(store: Store, record: PolicyRecord) -> str:
     closed = ", ".join(f"{number} {reason}" for reason, number in counts.items())
     open_arms = len(policy.arms) - len(state.closures)
     after = f"after {counted(state.round, 'seed')}" + (f" ({closed})" if closed else "")
+    codes = codes_caution(store, policy, record.sweep_id, _first_seed(store, record.sweep_id, policy))
+    beside = f"; {codes}" if codes else ""
     if record.ended_at is not None:
-        return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}"
+        return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}{beside}"
     wait = _waits(store, record)
     told = f"; {_WAITS}" if wait else _latest_end(_seconds_left(store, record, policy, state))
     arms = f"{open_arms} of {counted(len(policy.arms), 'arm')} open {after}"
-    most = f"at most {len(policy.everyone) * policy.max_seeds:,} runs{told}"
+    most = f"at most {len(policy.everyone) * policy.max_seeds:,} runs{told}{beside}"
     return f"sweep {record.sweep_id} decides by {policy.metric}: {arms}; {most}"
 
 
@@ -175,8 +187,10 @@ def _waits(store: Store, record: PolicyRecord) -> bool:
     return record.ended_at is None and not store.may_grow([record.sweep_id])
 
 
-def standing_lines(standing: PolicyStanding | SearchStanding, *, with_arms: bool = True) -> list[str]:
-    """The standing in sentences, an arm a line."""
+def standing_lines(
+    standing: PolicyStanding | SearchStanding, *, with_arms: bool = True, with_codes: bool = True
+) -> list[str]:
+    """The standing in sentences, an arm a line. `compare` says by itself which codes stand beside each other."""
     if isinstance(standing, SearchStanding):
         first, *others = _search_sentences(standing)
         if len(standing.improvements) > 1:
@@ -197,6 +211,8 @@ def standing_lines(standing: PolicyStanding | SearchStanding, *, with_arms: bool
     if best:
         others = [arm.label for arm in standing.arms if arm.reason is ClosureReason.CAP]
         lines.append(f"best: {best[0]}" + (f"; not surely worse: {', '.join(others)}" if others else ""))
+    if standing.codes and with_codes:
+        lines.append(f"  {standing.codes}")
     if standing.waits:
         see = f"hlbq status --sweep {standing.sweep}, then hlbq unpause or hlbq retry"
         lines.append(f"  open arms wait for runs that are paused, cancelled, failed or on other data: {see}")

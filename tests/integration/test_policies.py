@@ -494,6 +494,28 @@ def test_a_run_of_two_codes_is_no_evidence(store: Store) -> None:
     assert not numpy.isnan(results.values[:, (0, 2)]).any()
 
 
+def test_runs_of_two_codes_beside_each_other_are_named_by_every_reader(store: Store) -> None:
+    """As by `compare`, which warns of them; codes that people declared the same are one."""
+    sweep, worker = submitted(store, declaration()), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    with store._write() as connection:
+        for depth, digest in ((2, "a" * 16), (4, "b" * 16), (8, "a" * 16)):
+            own = [run.id for run in store.runs(ALL) if run.settings["depth"] == depth]
+            code = code_json([CodePart(digest=digest, after=0)])
+            connection.execute(update(runs).where(runs.c.id.in_(own)).values(code=code))
+    steps(store)
+    told = "runs of 2 codes stand beside each other: aaaaaaaa (6 runs), bbbbbbbb (3 runs)"
+    record = store.policy(sweep)
+    assert record is not None
+    assert standing_lines(standing_of(store, record))[-1].strip() == told
+    assert summary_lines(store, (), sweep)[0].endswith(f"; {told}")
+    comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
+    assert told in comparison.warnings and told not in "".join(comparison.policy)
+    store.declare_same("a" * 16, "b" * 16, why="a test", actor="ada")
+    assert not standing_of(store, record).codes  # type: ignore[union-attr]
+
+
 def test_a_run_on_other_data_is_no_evidence(store: Store) -> None:
     sweep, worker = submitted(store, declaration()), register(store)
     while train_one(store, worker) is not None:

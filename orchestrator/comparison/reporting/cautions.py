@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.code.differences import diff_size
@@ -12,11 +13,20 @@ from orchestrator.comparison.measuring.evaluations import mixed_evaluations
 from orchestrator.comparison.measuring.groups import Grouping, evaluated
 from orchestrator.comparison.measuring.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
-from orchestrator.queue.code import MIXED, SHOWN_LETTERS
+from orchestrator.queue.code import MIXED, SHOWN_LETTERS, SameCode
+from orchestrator.queue.runs import RunRecord
 from orchestrator.store import Store
 from orchestrator.wording.numbers import counted
 
 MOST_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodesBeside:
+    """A digest of each code, in the order of runs, and the caution; the text is empty of one code."""
+
+    digests: Sequence[str]
+    text: str
 
 
 def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baseline: Mapping[str, Any]) -> list[str]:
@@ -99,23 +109,29 @@ def unit_warnings(store: Store, runs: Sequence[ComparedRun], measure: Measure, *
 def code_warnings(store: Store, runs: Sequence[ComparedRun]) -> list[str]:
     """Where the runs were computed by different codes: which, and how large the difference is where that is known."""
     same = store.same_code()
-    found: dict[str, list[ComparedRun]] = {}
-    for run in runs:
-        codes = same.codes(run.code)
-        if len(codes) == 1:
-            found.setdefault(codes[0], []).append(run)
+    beside = codes_beside(same, runs)
     mixed = [str(run.id) for run in runs if same.are_mixed(run.code)]
     warnings = []
-    if len(found) > 1:
-        # By the digest that the runs have: the one that stands for all that are the same may be of none of them.
-        digests = [own[0].code[-1].digest for own in found.values()]
-        runs_of = dict(zip(digests, found.values(), strict=True))
-        told = (f"{digest[:SHOWN_LETTERS]} ({counted(len(own), 'run')})" for digest, own in runs_of.items())
-        warnings.append(f"runs of {len(found)} codes stand beside each other: {', '.join(told)}")
-        warnings += [difference_text(store, before, after) for before, after in itertools.pairwise(digests)]
+    if beside.text:
+        warnings.append(beside.text)
+        warnings += [difference_text(store, before, after) for before, after in itertools.pairwise(beside.digests)]
     if mixed:
         warnings.append(f"computed by more than one code ({MIXED}): {counted(len(mixed), 'run')}, {', '.join(mixed)}")
     return warnings
+
+
+def codes_beside(same: SameCode, runs: Iterable[ComparedRun | RunRecord]) -> CodesBeside:
+    """The codes of runs that one code computed each, by the digests that the runs have: the one that stands for all
+    that are the same may be of none of them."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        codes = same.codes(run.code)
+        if len(codes) == 1:
+            found.setdefault(codes[0], []).append(run.code[-1].digest)
+    digests = [own[0] for own in found.values()]
+    told = (f"{own[0][:SHOWN_LETTERS]} ({counted(len(own), 'run')})" for own in found.values())
+    text = f"runs of {len(found)} codes stand beside each other: {', '.join(told)}" if len(found) > 1 else ""
+    return CodesBeside(digests=digests, text=text)
 
 
 def difference_text(store: Store, before: str, after: str) -> str:
