@@ -1,15 +1,18 @@
 """What the store knows of a policy's arms, as its steps take it."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from orchestrator.comparison.judging.policy import DecidePolicy
 from orchestrator.comparison.measuring.measures import Measure, Measured, Standing, measure_run
 from orchestrator.export.metric_names import find_metric
 from orchestrator.growth.search import SearchPolicy
-from orchestrator.growth.steps import Results
+from orchestrator.growth.steps import Results, Stop
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
+
+NOTHING: Mapping[int, Stop] = MappingProxyType({})
 
 
 def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
@@ -23,7 +26,7 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
     same = store.same_code()
     data: dict[str, str] = {}
     newest: dict[int, list[tuple[int, RunRecord]]] = {}
-    useless: set[int] = set()
+    useless: dict[int, Stop] = {}
     for run, measured in measured_runs(store, policy, sweep_id):
         place = run.seed - first_seed
         if run.arm_key not in rows or not 0 <= place < policy.max_seeds:
@@ -34,13 +37,19 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
         fingerprint = str(run.facts.get("data_fingerprint") or "")
         is_alike = not fingerprint or data.setdefault(run.settings.get("tokenizer", ""), fingerprint) == fingerprint
         if measured.value is not None:
-            if is_alike and not same.are_mixed(run.code):
-                values[row, place] = measured.value
+            if same.are_mixed(run.code):
+                useless[run.id] = Stop.MIXED_CODE
+            elif not is_alike:
+                useless[run.id] = Stop.OTHER_DATA
             else:
-                useless.add(run.id)
+                values[row, place] = measured.value
         newest.setdefault(row, []).append((place, run))
-    paused = numpy.array([is_stopped(newest.get(row, []), useless) for row in rows.values()], bool)
-    return Results(values=values, ended=ended, diverged=diverged, paused=paused)
+    stops = [what_stops(newest.get(row, []), useless) for row in rows.values()]
+    for row, stop in enumerate(stops):
+        if stop in useless.values() and ended[row].all():
+            stops[row] = None  # it has all its seeds, and no person gets it more
+    paused = numpy.array([stop is not None for stop in stops], bool)
+    return Results(values=values, ended=ended, diverged=diverged, paused=paused, stops=stops)
 
 
 def measured_runs(
@@ -54,16 +63,26 @@ def measured_runs(
         yield found.run, measure_run(found.run, found.curves.get(metric.split), measure)
 
 
-def is_stopped(runs: Sequence[tuple[int, RunRecord]], useless: Collection[int] = ()) -> bool:
-    """Whether an arm waits for a person: a run is paused, the newest was cancelled, or the two newest failed or are
-    `useless` (their numbers): trained on other data, so that the next would be too."""
-    if any(run.paused and run.state is State.PENDING for _, run in runs):
-        return True
+def what_stops(runs: Sequence[tuple[int, RunRecord]], useless: Mapping[int, Stop] = NOTHING) -> Stop | None:
+    """What an arm waits for a person for, if it does: a run is paused, the newest was cancelled, or the two newest
+    failed or are `useless` (their numbers, and why): the next one would be too."""
+    paused = [run for _, run in runs if run.paused and run.state is State.PENDING]
+    if paused:
+        return Stop.HELD if all(run.held for run in paused) else Stop.PAUSED
     newest = [run for _, run in sorted(runs, key=lambda pair: pair[0], reverse=True)][:2]
     if newest and was_cancelled(newest[0]):
-        return True
-    lost = [run.id in useless or (run.state is State.FAILED and run.reason is not Reason.DIVERGED) for run in newest]
-    return len(lost) == 2 and all(lost)
+        return Stop.CANCELLED
+    lost = [useless.get(run.id, Stop.FAILED if _has_failed(run) else None) for run in newest]
+    return lost[0] if len(lost) == 2 and all(lost) else None
+
+
+def is_stopped(runs: Sequence[tuple[int, RunRecord]]) -> bool:
+    """Whether these runs wait for a person."""
+    return what_stops(runs) is not None
+
+
+def _has_failed(run: RunRecord) -> bool:
+    return run.state is State.FAILED and run.reason is not Reason.DIVERGED
 
 
 def was_cancelled(run: RunRecord) -> bool:

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState, closure_text, policy_of
 from orchestrator.comparison.statistics import paired_difference
-from orchestrator.growth.computing_codes import codes_caution
+from orchestrator.growth.policy_runs import codes_caution, waiting_texts
 from orchestrator.growth.reading import measured_runs
 from orchestrator.growth.search import WITHOUT_A_NUMBER, ArmOutcome, SearchPolicy, SearchState
 from orchestrator.queue import states
@@ -20,7 +20,7 @@ from orchestrator.wording.numbers import counted, duration
 _RUNS_FOR_SPEED = 200
 # In the line of what was best so far, the newest.
 _IMPROVEMENTS = 6
-_WAITS = "what is missing is paused, cancelled, failed or on other data: hlbq unpause or hlbq retry lets it go on"
+_WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class ArmStanding:
 class PolicyStanding:
     """A policy as of its last step. `runs` exist now and count; `most_runs` are those of all arms at the cap.
 
-    `waits` says that open arms wait for a person: what they lack is paused, cancelled, failed or on other data.
+    `waits` says that open arms wait for a person, and `waits_for` for what, each with the way on.
     `seconds_left` is the most that it may still take; None where that is not known. `codes` is a caution where runs of
     different codes count.
     """
@@ -50,6 +50,7 @@ class PolicyStanding:
     most_runs: int
     is_open: bool
     waits: bool
+    waits_for: Sequence[str]
     seconds_left: float | None
     codes: str
 
@@ -89,7 +90,7 @@ def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchSt
     told = {arm: closure_text(closure, policy) for arm, closure in closed.items()}
     beside = {} if policy.first_seed is None else _confirmed_texts(store, record.sweep_id, policy)
     runs = [seed for key, seed in store.runs_by_seed(record.sweep_id) if key in policy.everyone]
-    first = _first_seed(store, record.sweep_id, policy)
+    first, waits = _first_seed(store, record.sweep_id, policy), _waits(store, record)
     return PolicyStanding(
         sweep=record.sweep_id,
         metric=policy.metric,
@@ -106,7 +107,8 @@ def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchSt
         runs=sum(first <= seed < first + policy.max_seeds for seed in runs),
         most_runs=len(policy.everyone) * policy.max_seeds,
         is_open=record.ended_at is None,
-        waits=_waits(store, record),
+        waits=waits,
+        waits_for=waiting_texts(store, policy, state, record.sweep_id, first) if waits else (),
         seconds_left=_seconds_left(store, record, policy, state),
         codes=codes_caution(store, policy, record.sweep_id, first),
     )
@@ -172,12 +174,15 @@ def _summary(store: Store, record: PolicyRecord) -> str:
     closed = ", ".join(f"{number} {reason}" for reason, number in counts.items())
     open_arms = len(policy.arms) - len(state.closures)
     after = f"after {counted(state.round, 'seed')}" + (f" ({closed})" if closed else "")
-    codes = codes_caution(store, policy, record.sweep_id, _first_seed(store, record.sweep_id, policy))
+    first = _first_seed(store, record.sweep_id, policy)
+    codes = codes_caution(store, policy, record.sweep_id, first)
     beside = f"; {codes}" if codes else ""
     if record.ended_at is not None:
         return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}{beside}"
-    wait = _waits(store, record)
-    told = f"; {_WAITS}" if wait else _latest_end(_seconds_left(store, record, policy, state))
+    if _waits(store, record):
+        told = f"; {'; '.join(waiting_texts(store, policy, state, record.sweep_id, first))}"
+    else:
+        told = _latest_end(_seconds_left(store, record, policy, state))
     arms = f"{open_arms} of {counted(len(policy.arms), 'arm')} open {after}"
     most = f"at most {len(policy.everyone) * policy.max_seeds:,} runs{told}{beside}"
     return f"sweep {record.sweep_id} decides by {policy.metric}: {arms}; {most}"
@@ -213,9 +218,7 @@ def standing_lines(
         lines.append(f"best: {best[0]}" + (f"; not surely worse: {', '.join(others)}" if others else ""))
     if standing.codes and with_codes:
         lines.append(f"  {standing.codes}")
-    if standing.waits:
-        see = f"hlbq status --sweep {standing.sweep}, then hlbq unpause or hlbq retry"
-        lines.append(f"  open arms wait for runs that are paused, cancelled, failed or on other data: {see}")
+    lines += [f"  {text}" for text in standing.waits_for]
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.judging.policy import DecidePolicy, PolicyState
@@ -10,18 +11,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+class Stop(StrEnum):
+    """Why the seeds of an arm wait for a person."""
+
+    PAUSED = "paused"
+    HELD = "held for other code"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    OTHER_DATA = "trained on other data"
+    MIXED_CODE = "computed by more than one code"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """What became of every arm's seeds: a row for each of `policy.everyone`, a column for each seed up to the cap.
 
     `values` are NaN where there is no number. A seed has `ended` if its run has ended (with a number or without);
-    `diverged` says that it diverged. `paused` arms (a row each) have a seed that waits for a person.
+    `diverged` says that it diverged. `paused` arms (a row each) have a seed that waits for a person, and
+    `stops` says why (None: it does not).
     """
 
     values: "NDArray[Any]"
     ended: "NDArray[Any]"
     diverged: "NDArray[Any]"
     paused: "NDArray[Any]"
+    stops: Sequence[Stop | None] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

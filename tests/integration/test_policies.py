@@ -262,7 +262,7 @@ def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:
     steps(store)
     assert not store.may_grow() and not store.waiting() and store.counts(ALL)[states.State.PENDING] == 0
     (line,) = summary_lines(store, (), sweep)
-    assert "paused, cancelled, failed or on other data: hlbq unpause or hlbq retry" in line
+    assert line.endswith("; open arms wait for you, as runs are cancelled: hlbq retry --sweep 1 lets them go on")
     record = store.policy(sweep)
     assert record is not None and standing_of(store, record).waits
     store.retry(ALL, "ada")
@@ -540,7 +540,48 @@ def test_a_policy_whose_data_changed_waits_and_asks_for_no_more_seeds(store: Sto
     assert not any(step.added for step in steps(store)) and not store.may_grow()
     record = store.policy(sweep)
     assert record is not None and record.ended_at is None
-    assert "on other data" in standing_lines(standing_of(store, record))[-1]
+    told = "open arms wait for you, as runs are trained on other data: put the first data back, then "
+    told += "hlbq extend 1 --num_runs 4; or submit anew"
+    assert standing_lines(standing_of(store, record))[-1].strip() == told
+    assert summary_lines(store, (), sweep)[0].endswith(f"; {told}")
+    assert store.retry(RunFilter(sweep_ids=(sweep,)), "ada") == 0, "there is nothing to try again"
+    addition_to(store, known_sweep(store, sweep), {}, 4).apply(store, sweep)
+    while train_one(store, worker) is not None:
+        steps(store)
+    assert decided(store, sweep)[arm(4).key][0] is ClosureReason.BETTER
+
+
+def test_a_policy_whose_last_seeds_are_on_other_data_is_closed_at_its_cap(store: Store) -> None:
+    """Nobody can give it more."""
+    sweep, worker = submitted(store, declaration(futility=None, max_seeds=4), seeds=4), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    with store._write() as connection:
+        other = json.dumps(asdict(facts(data_fingerprint="0ther")))
+        connection.execute(update(runs).where(runs.c.seed >= 102).values(facts=other))
+    steps(store)
+    assert {reason for reason, _ in decided(store, sweep).values()} == {ClosureReason.CAP}
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (states.Reason.OOM, "failed: hlbq retry --sweep 1 lets them go on once the cause is gone"),
+        (None, "paused: hlbq unpause --sweep 1 lets them go on"),
+    ],
+)
+def test_what_lets_a_policy_go_on_depends_on_what_stopped_it(
+    store: Store, reason: states.Reason | None, told: str
+) -> None:
+    sweep, worker = submitted(store, declaration(futility=None)), register(store)
+    if reason is None:
+        store.pause(ALL, "ada")
+    while (taken := store.claim(worker)) is not None:
+        store.finish(taken.lease, ending(reason or states.Reason.FINISHED, permanent=True))
+    steps(store)
+    record = store.policy(sweep)
+    assert record is not None
+    assert standing_lines(standing_of(store, record))[-1].endswith(f"open arms wait for you, as runs are {told}")
 
 
 @pytest.mark.reader

@@ -224,7 +224,7 @@ def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:
         steps(store)
         assert not store.may_grow() and store.claim(worker) is None
         (line,) = summary_lines(store, (), sweep)
-        assert "paused, cancelled, failed or on other data: hlbq unpause or hlbq retry" in line
+        assert "paused, cancelled or failed: hlbq unpause or hlbq retry" in line
         go_on(RunFilter(sweep_ids=(sweep,)), "ada")
         steps(store)
     train_all(store, worker)

@@ -1,0 +1,42 @@
+"""What people must know of the runs that a policy judges by: which codes computed them, and what it waits for."""
+
+from orchestrator.comparison.judging.policy import DecidePolicy, PolicyState
+from orchestrator.comparison.reporting.cautions import codes_beside
+from orchestrator.growth.reading import read_results
+from orchestrator.growth.steps import Stop
+from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.states import State
+from orchestrator.store import Store
+
+# The runs that an arm waits for, and what lets them go on.
+_WAYS_ON = {
+    Stop.PAUSED: "hlbq unpause --sweep {sweep} lets them go on",
+    Stop.HELD: "hlbq status --sweep {sweep} names the ways on",
+    Stop.CANCELLED: "hlbq retry --sweep {sweep} lets them go on",
+    Stop.FAILED: "hlbq retry --sweep {sweep} lets them go on once the cause is gone",
+    Stop.OTHER_DATA: "put the first data back, then hlbq extend {sweep} --num_runs {runs}; or submit anew",
+    Stop.MIXED_CODE: "hlbq extend {sweep} --num_runs {runs} lets them go on",
+}
+_NOT_KNOWN = "open arms wait for runs that do not go on: hlbq status --sweep {sweep}"
+
+
+def codes_caution(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> str:
+    """The caution of `compare` where runs that count were computed by different codes, whose difference may be what is
+    seen; empty where one code computed all."""
+    seeds = range(first_seed, first_seed + policy.max_seeds)
+    wanted = RunFilter(sweep_ids=(sweep_id,), states=(State.COMPLETED,), with_members=True)
+    counting = [run for run in store.runs(wanted) if run.arm_key in policy.everyone and run.seed in seeds]
+    return codes_beside(store.same_code(), counting).text
+
+
+def waiting_texts(store: Store, policy: DecidePolicy, state: PolicyState, sweep_id: int, first_seed: int) -> list[str]:
+    """What an open policy that adds nothing by itself waits for, each with the command that lets them go on."""
+    results = read_results(store, policy, sweep_id, first_seed)
+    closed = {closure.arm for closure in state.closures}
+    open_arms = [arm for arm in policy.arms if arm not in closed]
+    baseline_of = dict(zip(policy.arms, policy.baselines, strict=False))  # a race has none
+    beside = {*open_arms, *(baseline_of[arm] for arm in open_arms if arm in baseline_of)}
+    found = {stop for arm, stop in zip(policy.everyone, results.stops, strict=True) if arm in beside and stop}
+    runs = 1 + max((seed - first_seed + 1 for _, seed in store.runs_by_seed(sweep_id)), default=0)
+    texts = [f"{stop}: {_WAYS_ON[stop].format(sweep=sweep_id, runs=runs)}" for stop in Stop if stop in found]
+    return [f"open arms wait for you, as runs are {text}" for text in texts] or [_NOT_KNOWN.format(sweep=sweep_id)]
