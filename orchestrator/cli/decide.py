@@ -10,7 +10,7 @@ from orchestrator.cli.output import counted, note, print_json, print_result, say
 from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.sweep_options import GivenPolicy, GivenSettings
 from orchestrator.errors import UsageError
-from orchestrator.queue.sweeps import AGAIN
+from orchestrator.queue.sweeps import AGAIN, SEARCH
 from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
@@ -108,6 +108,9 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
     new, warnings = declared_for_sweep(store, found, options)
     warn(*warnings)
     store.declare(sweep_id, new, replace=redeclare)
+    if there is not None and there.kind == SEARCH and there.ended_at is None:
+        rest = "this policy decides between those that it tried"
+        note(f"sweep {sweep_id}: its search is ended and tries no more arms; {rest}")
     if there is None and options == SweepOptions(decide=True):
         note(f"sweep {sweep_id} had no policy: one is declared now, with the defaults")
         suggest(f"with a margin, for instance: hlbq decide {sweep_id} --redeclare --margin 0.01", store)

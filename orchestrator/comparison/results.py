@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.design import design_of
+from orchestrator.comparison.design import Design, design_of
 from orchestrator.comparison.judging.contrasts import Contrast, check_margin, is_open
 from orchestrator.comparison.judging.declared import declared
 from orchestrator.comparison.judging.effects import Shares
@@ -124,11 +124,11 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     # Numbers that mean different things stand in rows of their own.
     grouping = group_runs(found.results, by, apart=(SWEEP,) if found.unlike else ())
     is_whole = wanted.takes_whole_sweeps
-    record = _policy(store, question, found) if is_whole else None
+    design = design_of(store, found.sweeps)
+    record = _policy(store, question, found, design, grouping) if is_whole else None
     races = record is not None and policy_of(record).best_arm
     policy = None if record is None or races else policy_of(record)
     asked = _as_asked(replace(question, by=by, tune=tune, goal=found.measure.goal), policy, grouping)
-    design = design_of(store, found.sweeps)
     families = Families() if found.unlike else families_of(found.results, grouping, design, asked)
     if record is not None and policy is not None:
         state, first_seed = PolicyState.of(record), design.first_seed or 0
@@ -196,15 +196,19 @@ def _warnings(
     ]
 
 
-def _policy(store: Store, question: Question, found: ReadResults) -> PolicyRecord | None:
-    """The policy of the one sweep, if the question is the one that it answers: nothing else is named."""
+def _policy(
+    store: Store, question: Question, found: ReadResults, design: Design, grouping: Grouping
+) -> PolicyRecord | None:
+    """The policy of the one sweep, if the question is the one that it answers: it names no other baseline, say."""
     record = store.policy(found.sweeps[0]) if len(found.sweeps) == 1 else None
     if record is None or record.kind != DECIDE:
         return None
     policy = policy_of(record)
-    usual = replace(question, metric="val_loss", margin=None, arms=False, effects=False) == Question()
+    its_own = {} if policy.best_arm else restricted(policy.baseline or design.baseline, grouping.by)
+    baseline = None if question.baseline == its_own else question.baseline
+    usual = replace(question, metric="val_loss", margin=None, arms=False, effects=False, baseline=baseline)
     same = found.measure.metric.name == policy.metric and question.margin in (None, policy.margin)
-    return record if usual and same else None
+    return record if usual == Question() and same else None
 
 
 def record(store: Store, comparison: Comparison) -> Comparison:

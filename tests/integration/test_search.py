@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -12,6 +13,7 @@ import orchestrator
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
+from orchestrator.cli.main import run_program
 from orchestrator.comparison.judging.policy import ClosureReason, PolicyState, policy_of
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
@@ -194,6 +196,8 @@ def test_the_best_are_confirmed_on_fresh_seeds(store: Store) -> None:
             assert (finding.p_value or 1.0) <= 2 * (finding.difference.p_value or 1.0), "of two arms, not of the table"
         else:
             assert contrast.declared == "tried by the search, and not confirmed"
+    named = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question(baseline=comparison.baseline))
+    assert named.contrasts == comparison.contrasts, "the declared baseline, named, is the declared comparison"
     best = next(one for one in comparison.contrasts if search.best in one.arms)
     (closure,) = [one for one in closed if one.arm == search.best]
     assert (closure.reason is ClosureReason.BETTER) == (best.finding.verdict.value == "better")
@@ -328,3 +332,15 @@ def test_a_search_takes_no_more_values_by_hand(store: Store) -> None:
     with pytest.raises(HlbqError, match="chosen by a search"):
         addition_to(store, sweep, {"num_heads": ["6"]}, None)
     assert addition_to(store, sweep, {}, 2).plan.num_runs == 2
+
+
+def test_a_policy_that_replaces_a_running_search_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    location = str(tmp_path / "hlbq.db")
+    with open_store(location, mode=OpenMode.CREATE) as store:
+        sweep, worker = submitted(store), register(store)
+        for _ in range(3):
+            steps(store)
+            train_one(store, worker)
+    assert run_program(["decide", str(sweep), "--redeclare", "--db", location]) == 0
+    told = "its search is ended and tries no more arms; this policy decides between those that it tried"
+    assert f"sweep {sweep}: {told}" in " ".join(capsys.readouterr().err.split())
