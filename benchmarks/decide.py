@@ -18,10 +18,10 @@ import numpy
 from orchestrator.comparison.judging.bounds import VILLE, Bound
 from orchestrator.comparison.judging.contrasts import Pairs, Verdict, findings
 from orchestrator.comparison.judging.policy import REJECTED, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.judging.running_evidence import running_evidence
 from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.growth import decide as decisions
 from orchestrator.growth import race
-from orchestrator.growth.evidence import running_evidence
 from orchestrator.growth.steps import Results
 
 Noise = Callable[[numpy.random.Generator, tuple[int, ...]], Any]

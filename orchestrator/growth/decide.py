@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from orchestrator.comparison.judging.contrasts import Verdict, is_forbidden, leaning_of
 from orchestrator.comparison.judging.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState
-from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
+from orchestrator.comparison.judging.running_evidence import RunningEvidence, running_evidence
+from orchestrator.growth.evidence import chance_of_verdict, counted_seeds
 from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
 
 

@@ -12,9 +12,10 @@ import numpy
 from numpy.typing import NDArray
 
 from orchestrator.comparison.judging.policy import Closure, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.judging.running_evidence import running_evidence
 from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.statistics import ALPHA
-from orchestrator.growth.evidence import counted_seeds, running_evidence
+from orchestrator.growth.evidence import counted_seeds
 from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
 
 

@@ -25,7 +25,14 @@ HEAVY = frozenset(
 # Where a heavy library is what the file is for.
 HEAVY_AT_THE_TOP = {"numpy", "torch"}
 # Rooms whose files about arrays have numpy at the top: light commands load none of them.
-ARRAYS = ("comparison/judging/noise.py", "comparison/judging/tune.py", "growth/", "plots/", "dashboard/")
+ARRAYS = (
+    "comparison/judging/noise.py",
+    "comparison/judging/running_evidence.py",
+    "comparison/judging/tune.py",
+    "growth/",
+    "plots/",
+    "dashboard/",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,7 +87,7 @@ def _p_values(
 def _p_value(policy: DecidePolicy, pairs: Pairs, end: int) -> float | None:
     import numpy
 
-    from orchestrator.growth.evidence import running_evidence
+    from orchestrator.comparison.judging.running_evidence import running_evidence
 
     values = [value for seed, value in sorted(pairs.differences.items()) if seed < end]
     if len(values) < max(2, policy.first_look):

@@ -13,11 +13,11 @@ from orchestrator.comparison.judging.bounds import VILLE, Bound
 from orchestrator.comparison.judging.contrasts import Contrast, findings
 from orchestrator.comparison.judging.declared import declared
 from orchestrator.comparison.judging.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.judging.running_evidence import running_evidence
 from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.measuring.pairs import Pairs
 from orchestrator.comparison.statistics import ALPHA, paired_difference
 from orchestrator.growth import decide, race
-from orchestrator.growth.evidence import running_evidence
 from orchestrator.growth.steps import Results
 
 CAP = 12
