@@ -31,7 +31,7 @@ from orchestrator.queue import states
 from orchestrator.queue.code import CodePart
 from orchestrator.queue.notices import NotifyMark
 from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.sweeps import NewPolicy, PolicyStep
+from orchestrator.queue.sweeps import NewPolicy, NewRun, PolicyStep
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store
@@ -209,6 +209,19 @@ def test_a_step_is_written_once(store: Store) -> None:
     assert (added.arm_key, added.run_num) == (key, 4)
     after = store.policy(sweep)
     assert after is not None and (after.version, after.is_due) == (1, False)
+
+
+def test_seeds_that_are_added_take_the_priority_that_the_sweep_has_now(store: Store) -> None:
+    """By a step, while runs are queued and after the last has ended, and by hand."""
+    sweep, worker = submitted(store, declaration(), priority=2), register(store)
+    store.set_priority(RunFilter(sweep_ids=(sweep,)), 9, "ada")
+    while train_one(store, worker) is not None:
+        pass
+    assert sum(step.added for step in steps(store)), "nothing was queued by then"
+    assert {run.priority for run in store.runs(ALL)} == {9}
+    store.set_priority(RunFilter(sweep_ids=(sweep,)), 4, "ada")
+    assert store.extend(sweep, arms=[arm(DEPTHS[0])], runs=[NewRun(arm=0, run_num=19, seed=118)]) == 1
+    assert {run.priority for run in store.runs(RunFilter(states=(states.State.PENDING,)))} == {4}
 
 
 def test_results_that_come_during_a_step_make_the_next_one_due(store: Store) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, func, insert, literal, select, true, update
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, SweepRecord
 from orchestrator.store.base import StoreBase, insert_many, is_sqlite, to_json
 from orchestrator.store.events import highest_number, record_event
-from orchestrator.store.filters import one_of
+from orchestrator.store.filters import UNFINISHED, one_of
 from orchestrator.store.outgoing.csv_files import read_csv_states, replaced_by
 from orchestrator.store.rows import record_of
 from orchestrator.store.tables import arms, members, policies, runs, sweeps
@@ -104,13 +104,14 @@ def add_runs(
     connection: Connection, sweep_id: int, arms: Sequence[NewArm], wanted: Sequence[tuple[str, int, int]], now: float
 ) -> int:
     """Add what a sweep lacks of `arms`, and of `wanted` runs by arm key, run number and seed; returns how many runs.
+    They take the priority that the sweep's runs have now.
 
     Raises UsageError where there is no such sweep.
     """
-    priority = connection.execute(
+    at_submission = connection.execute(
         select(sweeps.c.priority).where(sweeps.c.id == sweep_id).with_for_update(key_share=True)
     ).scalar_one_or_none()
-    if priority is None:
+    if at_submission is None:
         raise UsageError(f"there is no sweep {sweep_id}", "`hlbq status` lists them.")
     ids = _arm_ids(connection, sweep_id)
     _insert_arms(connection, sweep_id, [arm for arm in arms if arm.key not in ids], len(ids) + 1)
@@ -119,8 +120,19 @@ def add_runs(
     missing = [
         (ids[key], NewRun(arm=0, run_num=number, seed=seed)) for key, number, seed in wanted if (key, seed) not in there
     ]
-    _insert_runs(connection, sweep_id, missing, priority, now)
+    now_at = _priority_now(connection, sweep_id)
+    _insert_runs(connection, sweep_id, missing, at_submission if now_at is None else now_at, now)
     return len(missing)
+
+
+def _priority_now(connection: Connection, sweep_id: int) -> int | None:
+    """The priority of the sweep's newest run that has not ended, or else of its newest; None where it has no run."""
+    for legal in (UNFINISHED, true()):
+        newest = select(func.max(runs.c.id)).where(runs.c.sweep_id == sweep_id, legal).scalar_subquery()
+        found = connection.execute(select(runs.c.priority).where(runs.c.id == newest)).scalar_one_or_none()
+        if found is not None:
+            return int(found)
+    return None
 
 
 def insert_policy(connection: Connection, sweep_id: int, new: NewPolicy, now: float) -> Row[Any]:
