@@ -58,7 +58,8 @@ def search_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> Polic
     missing = plan.without(existing.runs)
     successor = _confirmation(store, policy, results, step, sweep) if step.ends else None
     if step.ends and policy.confirm and successor is None:
-        step = replace(step, ends=f"{step.ends}; nothing to confirm: no arm but the baseline was measured")
+        measured = "no arm but the baseline" if step.state.best else "no arm"
+        step = replace(step, ends=f"{step.ends}; nothing to confirm: {measured} was measured")
     return PolicyStep(
         policy_id=record.id,
         version=record.version,

@@ -203,6 +203,26 @@ def test_the_best_are_confirmed_on_fresh_seeds(store: Store) -> None:
     assert (closure.reason is ClosureReason.BETTER) == (best.finding.verdict.value == "better")
 
 
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        ([states.Reason.DIVERGED] * 2, "nothing to confirm: no arm was measured"),
+        ([states.Reason.FINISHED, states.Reason.DIVERGED], "nothing to confirm: no arm but the baseline was measured"),
+    ],
+)
+def test_a_search_that_has_nothing_to_confirm_says_what_was_measured(
+    store: Store, reasons: list[states.Reason], told: str
+) -> None:
+    sweep, worker = submitted(store, trials=2, confirm=1, max_seeds=4), register(store)
+    for reason in reasons:
+        steps(store)
+        taken = store.claim(worker)
+        assert taken is not None
+        finish(store, taken, reason)
+    steps(store)
+    assert policy(store, sweep).ended_why == f"all 2 arms were tried; {told}"
+
+
 def test_runs_that_exist_cost_nothing(store: Store) -> None:
     """A longer search takes the arms of a shorter one with the same seed as they are, then goes on."""
     short, worker = submitted(store, trials=6), register(store)
