@@ -123,14 +123,18 @@ def _first_seed(store: Store, sweep_id: int, policy: DecidePolicy) -> int:
 def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mapping[str, str]:
     """`searched 2.412, confirmed 2.437 +- 0.006 (6 seeds)` of each arm of the policy with such numbers, by its key:
     what a search believed, and what seeds say that had no part in its choice, with their always-valid interval."""
-    values: dict[tuple[str, bool], list[float]] = {}
+    values: dict[tuple[str, range], list[float]] = {}
     first = policy.first_seed or 0
+    # Between these two are seeds that somebody added meanwhile: the search saw none of them.
+    own, later = _seeds_of_search(store, sweep_id), range(first, first + policy.max_seeds)
     for run, measured in measured_runs(store, policy, sweep_id):
-        if measured.value is not None and run.arm_key in policy.arms and run.seed < first + policy.max_seeds:
-            values.setdefault((run.arm_key, run.seed >= first), []).append(measured.value)
+        if measured.value is not None and run.arm_key in policy.arms:
+            for seeds in (own, later):
+                if run.seed in seeds:
+                    values.setdefault((run.arm_key, seeds), []).append(measured.value)
     found = {}
     for arm in policy.arms:
-        seen, fresh = values.get((arm, False), []), values.get((arm, True), [])
+        seen, fresh = values.get((arm, own), []), values.get((arm, later), [])
         if seen and fresh:
             evidence = policy.evidence_of_interval(len(fresh))
             interval = paired_difference(fresh, evidence=evidence).always_valid_interval
@@ -138,6 +142,14 @@ def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mappi
             seeds = counted(len(fresh), "seed")
             found[arm] = f"searched {fmean(seen):.4g}, confirmed {fmean(fresh):.4g}{around} ({seeds})"
     return found
+
+
+def _seeds_of_search(store: Store, sweep_id: int) -> range:
+    """The seeds by which a sweep's search chose; none where it had no search."""
+    sweep = store.sweep(sweep_id)
+    searches = [SearchPolicy.of(record) for record in store.policies((sweep_id,)) if record.kind == SEARCH]
+    first = int(sweep.definition["seed"]) if sweep is not None and searches else 0
+    return range(first, first + (searches[-1].num_runs if searches else 0))
 
 
 def _seconds_left(store: Store, record: PolicyRecord, policy: DecidePolicy, state: PolicyState) -> float | None:

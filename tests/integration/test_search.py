@@ -203,6 +203,22 @@ def test_the_best_are_confirmed_on_fresh_seeds(store: Store) -> None:
     assert (closure.reason is ClosureReason.BETTER) == (best.finding.verdict.value == "better")
 
 
+def test_what_the_search_saw_is_told_without_seeds_that_somebody_added(store: Store) -> None:
+    sweep, worker = submitted(store, trials=6, confirm=2, max_seeds=5), register(store)
+    while len(arms_of(store, sweep)) < 6:
+        train_one(store, worker)
+        steps(store)
+    stored = store.sweep(sweep)
+    assert stored is not None
+    addition_to(store, stored, {}, 3).apply(store, sweep)
+    while train_one(store, worker) or steps(store):
+        steps(store)
+    assert {101, 102} <= {run.seed for run in store.runs(ALL)}
+    search, confirmed = policy(store, sweep), standing_of(store, policy(store, sweep, DECIDE))
+    best = SearchState.of(search).best_value
+    assert f"searched {best:.4g}, confirmed" in standing_lines(confirmed)[1]
+
+
 @pytest.mark.parametrize(
     ("reasons", "told"),
     [
