@@ -6,7 +6,7 @@ the first arm that ended, as a rule of the baseline; before that nothing is stop
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -19,6 +19,7 @@ from orchestrator.queue.states import Reason
 from orchestrator.queue.sweeps import PolicyRecord
 from orchestrator.store import Store
 from orchestrator.store.reading.curves import Curve
+from orchestrator.store.rows import read_code
 
 # The action of the events that say how a run stood at a rung from which it goes on.
 RUNG = "rung"
@@ -27,11 +28,15 @@ _RUNS_AT_A_TIME = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Halving:
-    """What one run is judged by: its search, and the rungs in tokens seen at which it was not judged yet."""
+    """What one run is judged by: its search, and the rungs in tokens seen at which it was not judged yet.
+
+    `data` are the fingerprints of the data of the runs that count; empty where they are not known.
+    """
 
     policy: SearchPolicy
     seed: int
     rungs: Sequence[int]
+    data: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +84,22 @@ def halving_of(store: Store, record: PolicyRecord, run: RunRecord) -> Halving | 
     if run.seed != seed or was_stopped or find_spec("optuna") is None:
         return None
     passed = sum(event.action == RUNG for event in store.events(run_id=run.id, limit=1000))
-    return Halving(policy=policy, seed=seed, rungs=tuple(state.rungs[passed:]))
+    known = run.settings.get("tokenizer", "") in state.data
+    data = frozenset(state.data.values()) if known else frozenset[str]()
+    return Halving(policy=policy, seed=seed, rungs=tuple(state.rungs[passed:]), data=data)
 
 
 def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> RungVerdict:
-    """Whether a run whose points up to the rung are stored goes on, by what all runs had there that are stored now."""
+    """Whether a run whose points up to the rung are stored goes on, by what all runs had there that are stored now, on
+    the same data and each by one code."""
     policy, metric = halving.policy, parse_metric(halving.policy.metric)
-    lines = store.run_lines(run.sweep_id)
-    others = [line.id for line in lines if line.seed == halving.seed and line.id != run.id and line.fence]
-    at_rungs = values_at(store, [*others[-MOST_SEEN:], run.id], metric, [rung])
+    alike = _alike(store, run, halving)
+    place = f"{policy.metric} after {rung:,} tokens"
+    if run.id not in alike:
+        return RungVerdict(goes_on=True, text=f"no {place} that belongs with the others; goes on")
+    at_rungs = values_at(store, alike, metric, [rung])
     at_rung = {run_id: found[rung] for run_id, found in at_rungs}
     value = at_rung.pop(run.id, None)
-    place = f"{policy.metric} after {rung:,} tokens"
     if value is None:
         return RungVerdict(goes_on=True, text=f"no {place}: no evaluation came before; goes on")
     sign = 1 if policy.goal is Goal.LOWER else -1
@@ -99,6 +108,20 @@ def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> RungVerd
     reached = 1 + len(at_rung)
     told = f"{place}: {value:.4g}, place {rank} of {reached}; the best {max(1, reached // policy.reduction)} go on"
     return RungVerdict(goes_on=promoted, text=told)
+
+
+def _alike(store: Store, run: RunRecord, halving: Halving) -> Sequence[int]:
+    """The runs of the search's own seed that began and whose numbers belong with each other; `run` last, if it does."""
+    same = store.same_code()
+    lines = [line for line in store.run_lines(run.sweep_id) if line.seed == halving.seed and line.fence]
+    newest = [line for line in lines if line.id != run.id][-MOST_SEEN:]
+    chosen = [*newest, *(line for line in lines if line.id == run.id)]
+    data = store.data_of([line.id for line in chosen]) if halving.data else {}
+    return [
+        line.id
+        for line in chosen
+        if data.get(line.id, "") in ("", *halving.data) and not same.are_mixed(read_code(line.code))
+    ]
 
 
 def values_at(

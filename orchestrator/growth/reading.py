@@ -34,12 +34,11 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
         row = rows[run.arm_key]
         ended[row, place] = measured.standing is not Standing.WAITING
         diverged[row, place] = measured.standing is Standing.DIVERGED
-        fingerprint = str(run.facts.get("data_fingerprint") or "")
-        is_alike = not fingerprint or data.setdefault(run.settings.get("tokenizer", ""), fingerprint) == fingerprint
+        is_on_other_data = differs_in_data(run, data)
         if measured.value is not None:
             if same.are_mixed(run.code):
                 useless[run.id] = Stop.MIXED_CODE
-            elif not is_alike:
+            elif is_on_other_data:
                 useless[run.id] = Stop.OTHER_DATA
             else:
                 values[row, place] = measured.value
@@ -50,6 +49,13 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
             stops[row] = None  # it has all its seeds, and no person gets it more
     paused = numpy.array([stop is not None for stop in stops], bool)
     return Results(values=values, ended=ended, diverged=diverged, paused=paused, stops=stops)
+
+
+def differs_in_data(run: RunRecord, data: dict[str, str]) -> bool:
+    """Whether a run is on another version of the data than the first one that was known of its tokenizer, which `data`
+    keeps (fingerprints by tokenizer)."""
+    fingerprint = str(run.facts.get("data_fingerprint") or "")
+    return bool(fingerprint) and data.setdefault(run.settings.get("tokenizer", ""), fingerprint) != fingerprint
 
 
 def measured_runs(

@@ -11,6 +11,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.comparison.judging.policy import PolicyState, closure_text, policy_of
 from orchestrator.growth import decide, race
 from orchestrator.growth.reading import read_results
+from orchestrator.growth.search import SearchState
 from orchestrator.growth.searching import search_step
 from orchestrator.growth.standing import arm_labels
 from orchestrator.queue.sweeps import SEARCH, PolicyRecord, PolicyStep, SweepRecord
@@ -28,9 +29,12 @@ class StepTaken:
 
 def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -> Iterator[StepTaken]:
     """Take every step that is due, of these sweeps or of all, until none is. A step that fails keeps no other sweep
-    from growing: its error is raised at the end."""
+    from growing: its error is raised at the end. A search of `sweep_ids` that waits for its data looks for them first.
+    """
     failed: dict[int, HlbqError] = {}
-    while due := [record for record in store.due_policies(sweep_ids) if record.id not in failed]:
+    looks = [one for one in store.policies(sweep_ids, only_open=True) if _looks_again(one)] if sweep_ids else []
+    while due := [*looks, *(record for record in store.due_policies(sweep_ids) if record.id not in failed)]:
+        looks = []
         for record in due:
             try:
                 taken = _take_step(store, record, actor)
@@ -41,6 +45,11 @@ def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -
                 yield taken
     if failed:
         raise next(iter(failed.values()))
+
+
+def _looks_again(record: PolicyRecord) -> bool:
+    """Whether a search waits for its data: that they are back is no result, and makes no step due."""
+    return record.kind == SEARCH and not record.is_due and SearchState.of(record).waits_for_data
 
 
 def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | None:

@@ -42,14 +42,22 @@ class ArmOutcome(StrEnum):
     PRUNED = "pruned"
     DIVERGED = "diverged"
     FAILED = "failed"
+    OTHER_DATA = "other data"
+    MIXED_CODE = "mixed code"
 
 
-# What became of arms that ended without a number, in words.
+# What became of arms that ended without a number that counts, in words.
 WITHOUT_A_NUMBER: Mapping[ArmOutcome, str] = {
     ArmOutcome.PRUNED: "stopped early",
     ArmOutcome.DIVERGED: "diverged",
     ArmOutcome.FAILED: "failed",
+    ArmOutcome.OTHER_DATA: "on other data",
+    ArmOutcome.MIXED_CODE: "of mixed code",
 }
+# Why a search waits for a person, and the way on.
+DATA_CHANGED = "its data changed, and it waits: put the first data back, then hlbq decide {sweep}; or search anew"
+# Of these the sampler learns nothing.
+_SAYS_NOTHING = frozenset({ArmOutcome.FAILED, ArmOutcome.OTHER_DATA, ArmOutcome.MIXED_CODE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +126,8 @@ class SearchState:
     """What earlier steps wrote: the trials in their order, why some were left out, and how the others stood.
 
     `rungs` are in tokens seen; there are none before an arm has ended. `improvements` are the arms, by number from 1,
-    that are better than all before them, with their values.
+    that are better than all before them, with their values. `data` are the fingerprints, by tokenizer, of what the
+    numbers that count were measured on; `waits_for_data` says that the newest runs are on other data.
     """
 
     trials: Sequence[Trial] = ()
@@ -130,6 +139,8 @@ class SearchState:
     is_used_up: bool = False
     rungs: Sequence[int] = ()
     improvements: Sequence[tuple[int, float]] = ()
+    data: Mapping[str, str] = field(default_factory=dict)
+    waits_for_data: bool = False
 
     @classmethod
     def of(cls, record: PolicyRecord) -> "SearchState":
@@ -219,7 +230,8 @@ def confirmation_of(
 
 def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials: Sequence[Trial]) -> "Study":
     """Optuna's study of these trials, with the sampler for the next one. An arm that diverged is infinitely bad; a
-    combination that can't be trained counts as pruned, without a value. A run that failed says nothing of its arm."""
+    combination that can't be trained counts as pruned, without a value. A run that failed says nothing of its arm, nor
+    does one whose number does not belong with the others."""
     import optuna
 
     study = new_study(policy, sampler_of(policy, sum(bool(trial.arm) for trial in trials)))
@@ -228,7 +240,7 @@ def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials:
     worst = float("inf") if policy.goal is Goal.LOWER else float("-inf")
     for trial in trials[-MOST_SEEN:]:
         result = results.get(trial.arm, OPEN)
-        if result.outcome is ArmOutcome.FAILED:
+        if result.outcome in _SAYS_NOTHING:
             continue
         is_pruned = not trial.arm or result.outcome is ArmOutcome.PRUNED
         is_over = not is_pruned and result.outcome is not ArmOutcome.OPEN

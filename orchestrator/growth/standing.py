@@ -9,7 +9,7 @@ from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, 
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth.policy_runs import codes_caution, waiting_texts
 from orchestrator.growth.reading import measured_runs
-from orchestrator.growth.search import WITHOUT_A_NUMBER, ArmOutcome, SearchPolicy, SearchState
+from orchestrator.growth.search import DATA_CHANGED, WITHOUT_A_NUMBER, ArmOutcome, SearchPolicy, SearchState
 from orchestrator.queue import states
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import SEARCH, PolicyRecord
@@ -61,7 +61,8 @@ class SearchStanding:
 
     `best_value` was chosen for being the best: it is too good on average, by luck. `baseline_value` is set for another
     best than the baseline. `left_out` counts combinations that can't be trained, by reason. Since a search ended,
-    `gone_on` of the arms that it had stopped early were sent on by somebody.
+    `gone_on` of the arms that it had stopped early were sent on by somebody. `waits_for_data` says that it waits since
+    its newest arms are on other data than the baseline.
     """
 
     sweep: int
@@ -77,6 +78,7 @@ class SearchStanding:
     is_open: bool
     ended_why: str
     waits: bool
+    waits_for_data: bool
     gone_on: int
 
 
@@ -129,9 +131,9 @@ def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mappi
     own, later = _seeds_of_search(store, sweep_id), range(first, first + policy.max_seeds)
     for run, measured in measured_runs(store, policy, sweep_id):
         if measured.value is not None and run.arm_key in policy.arms:
-            for seeds in (own, later):
-                if run.seed in seeds:
-                    values.setdefault((run.arm_key, seeds), []).append(measured.value)
+            for part in (own, later):
+                if run.seed in part:
+                    values.setdefault((run.arm_key, part), []).append(measured.value)
     found = {}
     for arm in policy.arms:
         seen, fresh = values.get((arm, own), []), values.get((arm, later), [])
@@ -254,6 +256,7 @@ def _search_standing(store: Store, record: PolicyRecord) -> SearchStanding:
         is_open=record.ended_at is None,
         ended_why=record.ended_why,
         waits=_waits(store, record),
+        waits_for_data=state.waits_for_data and _waits(store, record),
         gone_on=0 if record.ended_at is None else _gone_on(store, record.sweep_id, state),
     )
 
@@ -282,7 +285,11 @@ def _search_sentences(standing: SearchStanding) -> list[str]:
     if standing.gone_on:
         arms = f"{counted(standing.gone_on, 'arm')} that it had stopped early"
         lines.append(f"since its end {arms} went on, and {'is' if standing.gone_on == 1 else 'are'} no part of this")
-    return [*lines, _WAITS] if standing.waits else lines
+    if outcomes.get(ArmOutcome.OTHER_DATA):
+        lines.append("arms on other data than the baseline are not ranked")
+    if standing.waits_for_data:
+        lines.append(DATA_CHANGED.format(sweep=standing.sweep))
+    return [*lines, _WAITS] if standing.waits and not standing.waits_for_data else lines
 
 
 def arm_labels(store: Store, sweep_id: int) -> Mapping[str, str]:

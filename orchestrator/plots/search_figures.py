@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 # Of more arms the newest are drawn.
 MOST_LINES = 500
-_MARKERS = {ArmOutcome.PRUNED: "x", ArmOutcome.DIVERGED: "^", ArmOutcome.FAILED: "s"}
+_MARKERS = {
+    ArmOutcome.PRUNED: "x",
+    ArmOutcome.DIVERGED: "^",
+    ArmOutcome.FAILED: "s",
+    ArmOutcome.OTHER_DATA: "D",
+    ArmOutcome.MIXED_CODE: "v",
+}
 _FADED = "#999999"
 
 

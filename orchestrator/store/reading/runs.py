@@ -107,6 +107,12 @@ class RunReadStore(StoreBase):
                     found[key] = max(found.get(key, 0), number)
             return found
 
+    def data_of(self, run_ids: Collection[int]) -> Mapping[int, str]:
+        """The fingerprint of the data of each of these runs, by number; empty where no trainer told it yet."""
+        with self._read() as connection:
+            rows = connection.execute(select(runs.c.id, runs.c.facts).where(one_of(connection, runs.c.id, run_ids)))
+            return {run_id: _fingerprint(facts) for run_id, facts in rows}
+
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         """All attempts of a run, first to last."""
         with self._read() as connection:
@@ -145,5 +151,8 @@ def _completed(connection: Connection, arm_keys: Iterable[str], seeds: range) ->
 
 
 def _completed_run(key: str, seed: int, facts: str | None, code: str | None) -> CompletedRun:
-    fingerprint = str(read_facts(facts).get("data_fingerprint") or "")
-    return CompletedRun(arm_key=key, seed=seed, data_fingerprint=fingerprint, code=read_code(code))
+    return CompletedRun(arm_key=key, seed=seed, data_fingerprint=_fingerprint(facts), code=read_code(code))
+
+
+def _fingerprint(facts: str | None) -> str:
+    return str(read_facts(facts).get("data_fingerprint") or "")
