@@ -1,6 +1,7 @@
 """`hlbq run`: submit a sweep, train it on this machine with a live view, and export its table."""
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from orchestrator.cli.submit import AskedSweep, submit_sweep
 from orchestrator.cli.sweep_options import SweepCommand
 from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
+from orchestrator.files.given_path import expanded
 from orchestrator.files.replaced_file import checked_target
 from orchestrator.files.state_folder import check_state_dir, make_state_folder, state_folder
 from orchestrator.launch.prestarted import PrestartedWorkers
@@ -26,6 +28,7 @@ from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.waiting import failed_among, held_among, held_text
 from orchestrator.sweep.definition import is_search
+from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -60,6 +63,7 @@ def run(
     checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed; arms of a search may diverge.
     """
     check_output(local.output)
+    check_append(asked.sweep.options, local.output)
     check_state_dir(where.options.state_dir)
     where.options.check()
     if local.workers > 1 and (where.options.gpus or where.options.slots > 1):
@@ -106,6 +110,16 @@ def check_output(path: str) -> None:
     format_of(Path(path))
 
 
+def check_append(options: SweepOptions, path: str) -> None:
+    """Raise UsageError for --append without --log_csv: the table would take the rows that it is to keep."""
+    if options.append and not options.log_csv:
+        kept = shlex.join(["-c", "--append", "--logfile", str(Path(path).with_suffix(".csv"))])
+        raise UsageError(
+            f"--append was given without --log_csv (-c): '{path}' would be written over",
+            f"Keep its rows: {kept} -o {shlex.quote(path)}   or leave out --append.",
+        )
+
+
 def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
     """Make the workers train the sweep, with a live view. True if a signal stopped them."""
     came: list[int] = []
@@ -129,11 +143,17 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
 
 
 def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
-    """Write the sweep's table and say where."""
+    """Write the sweep's table and say where. Where that is the sweep's own log, the rows of others in it stay."""
     from orchestrator import export
+    from orchestrator.export.csv_table import holds_runs
+    from orchestrator.store.outgoing.csv_files import place_of
 
     selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
-    rows = export.export(store, Path(path), selection)
+    target = expanded(path)
+    if sweep.csv and place_of(str(target)) == place_of(sweep.csv.path) and holds_runs(target):
+        rows = export.export(store, sweep.csv.path, selection, append=True)
+    else:
+        rows = export.export(store, path, selection)
     note(f"wrote {path} ({counted(rows, 'run')})" if rows else f"{path} was not written: no run has points")
 
 
