@@ -44,10 +44,13 @@ def export(
     and -inf.
     """
     from orchestrator import export as exports
+    from orchestrator.export.replaced_table import check_replaceable
 
     if how.layout not in list(exports.Layout):
         raise UsageError(f"--layout {how.layout}: no such layout", f"Use {', '.join(exports.Layout)}.")
     to_stdout = str(file) == "-"
+    if not to_stdout and not how.append:
+        check_replaceable(file, "results.csv")
     if to_stdout and how.append:
         raise UsageError("--append needs a file, not stdout", "Name a CSV file instead of -.")
     with database.read() as store:

@@ -103,11 +103,14 @@ def run(
 
 
 def check_output(path: str) -> None:
-    """Raise ExportError or UsageError for a table that could not be written when the runs have ended."""
+    """Raise ExportError or UsageError for a table that could not be written when the runs have ended, and for a file
+    there that is none of hlbq's."""
+    from orchestrator.export.replaced_table import check_replaceable
     from orchestrator.export.table_formats import format_of
 
     checked_target(Path(path))
     format_of(Path(path))
+    check_replaceable(Path(path), f"--output {DEFAULT_TABLE}")
 
 
 def check_append(options: SweepOptions, path: str) -> None:

@@ -12,7 +12,8 @@ from orchestrator.wording.numbers import counted
 
 # The column that identifies a table of hlbq's, and each run in it.
 KEY_COLUMN = "uid"
-_SIGNATURE = frozenset({"last_val_loss", "seed"})
+# Columns of every table of runs; the tool before hlbq had them too.
+SIGNATURE = frozenset({"last_val_loss", "seed"})
 
 
 def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
@@ -51,8 +52,8 @@ def csv_header(path: Path) -> Sequence[str]:
 
     Raises ExportError for a file that is not a table of hlbq's.
     """
-    header = _first_row(path)
-    if header and not set(header) >= _SIGNATURE | {KEY_COLUMN}:
+    header = first_row(path)
+    if header and not set(header) >= SIGNATURE | {KEY_COLUMN}:
         raise ExportError(
             f"'{path}' is not a table of runs that hlbq wrote with a uid for each, so hlbq cannot append to it",
             "Name another file, or leave out --append to replace it. (CSVs of the original tool have no uid.)",
@@ -62,20 +63,10 @@ def csv_header(path: Path) -> Sequence[str]:
 
 def holds_runs(path: Path) -> bool:
     """Whether the file is a table of hlbq's."""
-    return set(_first_row(path)) >= _SIGNATURE | {KEY_COLUMN}
+    return set(first_row(path)) >= SIGNATURE | {KEY_COLUMN}
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise ExportError for a file that is there and no table of runs; those of the tool before hlbq count as such."""
-    header = _first_row(path)
-    if header and not set(header) >= _SIGNATURE:
-        raise ExportError(
-            f"'{path}' is there already and is not a table of runs: it is left as it is",
-            "Name another file (--logfile results.csv), or move that one away.",
-        )
-
-
-def _first_row(path: Path) -> Sequence[str]:
+def first_row(path: Path) -> Sequence[str]:
     """The first row of a CSV; none of a file that is missing or empty. One that is no CSV has a row without a name."""
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return ()

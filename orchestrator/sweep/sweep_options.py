@@ -230,9 +230,13 @@ class SweepOptions:
             return None
         path = Path(os.path.abspath(expanded(self.logfile or DEFAULT_LOGFILE)))  # noqa: PTH100 (keeps links)
         if checked_target(path).exists():
-            from orchestrator.export.csv_table import check_replaceable, csv_header
+            from orchestrator.export.csv_table import csv_header
+            from orchestrator.export.replaced_table import check_replaceable
 
-            (csv_header if self.append else check_replaceable)(path)
+            if self.append:
+                csv_header(path)
+            else:
+                check_replaceable(path, "--logfile results.csv")
         return CsvTarget(path=str(path), append=self.append, host=socket.gethostname())
 
     def project(self) -> str:

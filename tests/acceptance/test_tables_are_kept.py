@@ -1,5 +1,6 @@
 """What `hlbq run` and `hlbq export` write over, and what they leave as it is."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from orchestrator.export import export, rewrite_sweep_csv
 from orchestrator.export.blocks import Layout, Selection
 from orchestrator.export.csv_table import read_csv_rows
+from orchestrator.export.replaced_table import check_replaceable
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import OpenMode, Store, open_store
@@ -14,6 +16,7 @@ from tests.command_line import Hlbq, hlbq_in
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 
 RUN = "run --depth 2 --width 64 --tokenizer bytes --db own.db"
+NOTES = "my notes\n"
 
 
 class NoWorkers:
@@ -77,3 +80,40 @@ def test_append_without_a_log_is_refused_before_anything_is_stored(hlbq: Hlbq) -
     said = hlbq(f"{RUN} --append -o q.csv")
     assert said.code == 2 and "'q.csv' would be written over" in said.err and "-c --append --logfile q.csv" in said.err
     assert seeds("q.csv") == [7, 8] and not Path("own.db").exists()
+
+
+@pytest.mark.parametrize("name", ["notes.csv", "notes.jsonl", "notes.parquet"])
+def test_a_file_that_is_no_table_is_left(hlbq: Hlbq, name: str) -> None:
+    Path(name).write_text(NOTES)
+    said = hlbq(f"{RUN} -o {name}")
+    assert said.code == 2 and f"'{name}' is there already and is not a table" in said.err and "--output" in said.err
+    assert not Path("own.db").exists()
+    write_other("other.csv")
+    said = hlbq(f"export {name} --db other.db")
+    assert said.code == 2 and "is not a table" in said.err
+    assert Path(name).read_text() == NOTES
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("layout", list(Layout))
+def test_a_table_that_hlbq_wrote_may_be_replaced(hlbq: Hlbq, ending: str, layout: Layout) -> None:
+    name = f"table.{ending}"
+    if layout is Layout.ORIGINAL:
+        name = "table.csv"
+    write_other(name, layout)
+    assert hlbq(f"{RUN} -o {name}").code == 0
+    assert hlbq(f"export {name} --db own.db --layout {layout}").code == 0
+    assert hlbq(f"export {name} --db own.db").code == 0
+
+
+def test_an_empty_file_and_a_device_are_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "empty.parquet").touch()
+    (tmp_path / "null.csv").symlink_to("/dev/null")
+    for name in ("empty.parquet", "null.csv", "missing.csv"):
+        check_replaceable(tmp_path / name, "--output results.csv")
+
+
+def test_lines_of_json_that_are_no_rows_are_no_table(hlbq: Hlbq) -> None:
+    for text in (json.dumps({"name": 1}), "[1]", "{", "\x00"):
+        Path("t.jsonl").write_text(f"{text}\n")
+        assert hlbq(f"{RUN} -o t.jsonl").code == 2
