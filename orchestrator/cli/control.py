@@ -1,5 +1,6 @@
 """`hlbq cancel`, `pause`, `unpause`, `retry`, `priority`, `delete`: change runs, or remove them for good."""
 
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -123,6 +124,7 @@ def delete(
         found = store.deletable(chosen)
         if found.run_ids and not yes:
             ask(f"Delete {_what(found)} for good?", otherwise="Nothing was deleted.")
+        files = _files_with_rows(store, found.sweeps)
         done = store.delete(found.run_ids, user_name())
         if as_json:
             counts = {"runs": len(done.run_ids), "sweeps": done.sweeps, "points": done.points}
@@ -131,8 +133,10 @@ def delete(
             say(f"deleted: {_what(done)}")
         if done.on_wandb:
             note(f"{counted(done.on_wandb, 'run')} of these were sent to W&B: what it holds stays there")
+        note(*files)
         if done.run_ids:
             _remove_files(store, state_dir)
+            _rewrite_csv_files(store)
         tell(store)  # the runs that are left may all have ended
 
 
@@ -141,6 +145,24 @@ def _what(found: Deletion) -> str:
     sweeps = f"sweep{'s' if len(found.sweeps) > 1 else ''} {' '.join(map(str, found.sweeps))}"
     what = f"{counted(len(found.run_ids), 'run')} with {counted(found.points, 'point')}"
     return f"{what}, and {sweeps}" if found.sweeps else what
+
+
+def _files_with_rows(store: "Store", sweep_ids: Sequence[int]) -> list[str]:
+    """Which files of `-c` on this host keep the rows of these sweeps for good: nobody will write there for them."""
+    return [
+        f"the rows of sweep {one.sweep_id} stay in '{one.target.path}'"
+        for one in store.csv_states(socket.gethostname())
+        if one.sweep_id in sweep_ids and one.written and one.taken_by is None
+    ]
+
+
+def _rewrite_csv_files(store: "Store") -> None:
+    """Take the rows of deleted runs out of the files of `-c` on this host."""
+    from orchestrator.export import catch_up
+
+    host = socket.gethostname()
+    behind = [one.sweep_id for one in store.csv_states(host) if one.behind]
+    note(*filter(None, [catch_up(store, number, host=host, lock_timeout_seconds=0.0) for number in behind]))
 
 
 def _remove_files(store: "Store", state_dir: str | None) -> None:

@@ -71,8 +71,8 @@ def rewrite_sweep_csv(store: Store, sweep: SweepRecord, *, lock_timeout_seconds:
     Workers on the host that submitted the sweep call this after each run. It holds the file's lock while it reads the
     database, so the last writer has seen the newest run. It writes only runs that have ended, and touches nothing
     before the first of them. That one replaces a file of before, but for rows of later sweeps (with append it replaces
-    nothing); from then on all rows of others stay. Raises ExportError if the file cannot be written, and leaves one
-    that no longer holds this sweep's rows: somebody else replaced it.
+    nothing); from then on all rows of others stay, and those of the sweep's deleted runs go. Raises ExportError if the
+    file cannot be written, and leaves one that no longer holds this sweep's rows: somebody else replaced it.
     """
     if sweep.csv is None:
         return 0
@@ -82,7 +82,7 @@ def rewrite_sweep_csv(store: Store, sweep: SweepRecord, *, lock_timeout_seconds:
         state = next((one for one in store.csv_states(sweep.csv.host) if one.sweep_id == sweep.id), None)
         if state is None or state.taken_by is not None or not _has_rows(store, ended):
             return 0
-        own = _uids(store, RunFilter(sweep_ids=(sweep.id,)))
+        own = _uids(store, RunFilter(sweep_ids=(sweep.id,))) | store.deleted_of(sweep.id)
         if state.written or sweep.csv.append:
             has_rows = bool(state.written)
             count = _merge(store, ended, path, own, keep=lambda uid: uid not in own, must_hold_own=has_rows)

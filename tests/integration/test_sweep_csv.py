@@ -124,6 +124,36 @@ def test_a_run_that_is_tried_again_is_behind_until_its_new_row_is_there(queue: S
     assert rows(path) == [(1, 1), (1, 2)]
 
 
+def test_rows_of_deleted_runs_go_with_the_next_write_and_others_stay(queue: Store, tmp_path: Path) -> None:
+    path, worker = tmp_path / "results.csv", register(queue)
+    with open_store(str(tmp_path / "other.db"), mode=OpenMode.CREATE) as other:
+        theirs = submitted(other, path)
+        end_a_run(other, register(other), theirs)
+        rewrite_sweep_csv(other, theirs)
+    earlier, mine = (submitted(queue, path, append=True) for _ in range(2))
+    for sweep in (earlier, mine):
+        end_a_run(queue, worker, sweep)
+        assert not any(catch_up_all(queue))
+    queue.delete([3], "user")
+    assert not any(catch_up_all(queue))
+    assert rows(path) == [(1, 1), (1, 1), (2, 1)]  # no other run of the sweep has ended yet
+    end_a_run(queue, worker, mine)  # as many as before have ended now
+    assert not any(catch_up_all(queue)) and not catch_up_all(queue)
+    assert rows(path) == [(1, 1), (1, 1), (2, 2)]
+    assert len({row["uid"] for row in read_csv_rows(path)}) == 3
+
+
+def test_the_only_rows_of_a_sweep_in_a_file_may_be_of_deleted_runs(queue: Store, tmp_path: Path) -> None:
+    path, worker = tmp_path / "results.csv", register(queue)
+    earlier, mine = (submitted(queue, path, append=True) for _ in range(2))
+    for sweep in (earlier, mine, mine):
+        end_a_run(queue, worker, sweep)
+        assert not any(catch_up_all(queue))
+    queue.delete([3], "user")
+    assert not any(catch_up_all(queue))
+    assert rows(path) == [(1, 1), (2, 2)]
+
+
 def test_a_file_that_another_program_put_there_is_left(queue: Store, tmp_path: Path) -> None:
     path, worker = tmp_path / "results.csv", register(queue)
     sweep = submitted(queue, path)
@@ -171,6 +201,18 @@ def test_status_writes_the_rows_that_a_killed_worker_did_not(hlbq: Hlbq, tmp_pat
     (tmp_path / "results.csv").unlink()
     assert hlbq("status --json").code == 0
     assert not (tmp_path / "results.csv").exists()  # whoever moves a file that is complete does not get it again
+
+
+def test_delete_takes_the_rows_out_and_names_a_file_that_keeps_them(hlbq: Hlbq, tmp_path: Path) -> None:
+    hlbq(SUBMIT)
+    with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
+        [sweep] = store.sweeps()
+        for _ in SEEDS:
+            end_a_run(store, register(store), sweep)
+    hlbq("status")
+    assert "stay in" not in hlbq("delete --run 1 --yes").err
+    assert rows(tmp_path / "results.csv") == [(1, 101)]
+    assert f"the rows of sweep 1 stay in '{tmp_path}/results.csv'" in hlbq("delete --sweep 1 --yes").err
 
 
 @pytest.mark.parametrize("append", ["", "--append"])

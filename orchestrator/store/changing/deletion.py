@@ -9,6 +9,7 @@ from orchestrator.queue.runs import DELETE, Deletion, RunFilter
 from orchestrator.store.base import StoreBase
 from orchestrator.store.events import record_event, record_events_of_runs
 from orchestrator.store.filters import ENDED, conditions, one_of
+from orchestrator.store.outgoing.csv_files import note_rows_gone
 from orchestrator.store.tables import RUNNING, events, members, metadata, points, policies, runs, sweeps, sync_marks
 from orchestrator.store.working.endings import lock_policies, lock_runs, note_end
 from orchestrator.wording.numbers import counted
@@ -36,7 +37,7 @@ class DeletionStore(StoreBase):
             # The uid lets leftovers tell the files of a deleted run from those of a run that is none of ours.
             record_events_of_runs(connection, chosen, author, DELETE, runs.c.uid)
             lock_policies(connection, policies.c.sweep_id.in_(select(runs.c.sweep_id).where(chosen)))
-            for sweep_id, count, was_open in _by_sweep(connection, chosen):
+            for sweep_id, count, were_open in _by_sweep(connection, chosen):
                 mine = sweeps.c.id == sweep_id
                 # The lock that keeps `extend` from adding runs meanwhile.
                 name, notifies = connection.execute(
@@ -45,13 +46,21 @@ class DeletionStore(StoreBase):
                 _remove(connection, runs, chosen & (runs.c.sweep_id == sweep_id))
                 why = counted(count, "run")
                 if connection.execute(select(exists().where(runs.c.sweep_id == sweep_id))).scalar_one():
-                    if was_open and notifies:
+                    if were_open and notifies:
                         note_end(connection, sweep_id, author.now)
+                    if were_open < count:
+                        note_rows_gone(connection, sweep_id)
                 else:
                     _remove(connection, sweeps, mine)
                     why += f", and the sweep{f' {name!r}' if name else ''}"
                 record_event(connection, author, DELETE, sweep_id=sweep_id, why=why)
             return found
+
+    def deleted_of(self, sweep_id: int) -> set[str]:
+        """The uids of the sweep's deleted runs."""
+        with self._read() as connection:
+            of_runs = (events.c.action == DELETE, events.c.sweep_id == sweep_id, events.c.run_id.is_not(None))
+            return set(connection.execute(select(events.c.why).where(*of_runs)).scalars())
 
     def deleted_among(self, uids: Iterable[str]) -> set[str]:
         """Those of these uids that are of deleted runs."""
@@ -103,11 +112,11 @@ def _check_not_counted(connection: Connection, chosen: ColumnElement[bool], empt
                 )
 
 
-def _by_sweep(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[int, int, bool]]:
-    """Of each sweep of the chosen runs: its number, how many of them it has, and whether one of these was open."""
+def _by_sweep(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[int, int, int]]:
+    """Of each sweep of the chosen runs: its number, how many of them it has, and how many of these were open."""
     is_open = func.sum(case((ENDED, 0), else_=1))
     query = select(runs.c.sweep_id, func.count(), is_open).where(chosen).group_by(runs.c.sweep_id)
-    return [(row[0], row[1], bool(row[2])) for row in connection.execute(query.order_by(runs.c.sweep_id))]
+    return [(row[0], row[1], row[2]) for row in connection.execute(query.order_by(runs.c.sweep_id))]
 
 
 def _remove(connection: Connection, parent: Table, chosen: ColumnElement[bool]) -> None:

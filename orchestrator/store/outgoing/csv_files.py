@@ -39,6 +39,13 @@ class CsvStore(StoreBase):
             connection.execute(written)
 
 
+def note_rows_gone(connection: Connection, sweep_id: int) -> None:
+    """The sweep's file holds rows of deleted runs. Its other rows may come to the same counts, and be taken for those
+    that the file was given."""
+    rows = sweeps.c.csv_written
+    connection.execute(update(sweeps).where(sweeps.c.id == sweep_id, rows != "").values(csv_written="rows of deleted"))
+
+
 def read_csv_states(connection: Connection, host: str) -> list[CsvState]:
     """As `CsvStore.csv_states`."""
     columns = (sweeps.c.id, sweeps.c.csv_path, sweeps.c.csv_append, sweeps.c.csv_written, _ROWS.label("ended"))
