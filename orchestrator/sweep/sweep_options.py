@@ -6,6 +6,7 @@ table [sweep], and the keywords of `orchestrator.submit`. To add an option, add 
 
 import difflib
 import os
+import shlex
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hlbgpt_core.settings import specs
-from orchestrator.errors import UsageError
+from orchestrator.errors import ExportError, UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.replaced_file import checked_target
 from orchestrator.queue.runs import LARGEST_PRIORITY, Bookkeeping
@@ -228,8 +229,15 @@ class SweepOptions:
         ExportError and UsageError for a file that could not be written, and for one of another program."""
         if not self.log_csv:
             return None
-        path = Path(os.path.abspath(expanded(self.logfile or DEFAULT_LOGFILE)))  # noqa: PTH100 (keeps links)
-        if checked_target(path).exists():
+        named = self.logfile or DEFAULT_LOGFILE
+        path = Path(os.path.abspath(expanded(named)))  # noqa: PTH100 (keeps links)
+        there = checked_target(path).exists()
+        if path.suffix.lower() != ".csv":
+            raise ExportError(
+                f"--logfile '{named}': the log is a CSV, and the ending '{path.suffix}' is of something else",
+                f"Use --logfile {shlex.quote(str(Path(named).with_suffix('.csv')))}; hlbq export writes other tables.",
+            )
+        if there:
             from orchestrator.export.csv_table import csv_header
             from orchestrator.export.replaced_table import check_replaceable
 
