@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli.common import DatabaseOption, RunFilterOptions
 from orchestrator.cli.option_groups import OptionGroup, option
-from orchestrator.cli.output import counted, note, suggest
+from orchestrator.cli.output import counted, note, suggest, warn
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.sweep.chosen_runs import readable_runs
@@ -62,6 +62,7 @@ def export(
             count = exports.export_to_stdout(store, selection)
         else:
             count = exports.export(store, file, selection, append=how.append)
+        untold = exports.untold_settings(store, selection) if count else ()
     if not count:
         original = how.layout == exports.Layout.ORIGINAL
         nothing = f"Nothing was written: none of these runs has {'evaluations' if original else 'points'} yet."
@@ -69,6 +70,11 @@ def export(
         pending_too = f". Write pending runs too: hlbq export {shlex.quote(str(file))} --all" if is_of_runs else ""
         suggest(f"{nothing} See how far they are: hlbq status{pending_too}", store)
         return
+    if untold:
+        warn(
+            f"--layout original has no column for {', '.join(untold)}: rows that differ only by "
+            f"{'it' if len(untold) == 1 else 'these'} look like seeds of one arm (--layout runs tells them apart)"
+        )
     rows = counted(count, "point" if how.layout == exports.Layout.POINTS else "run")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
 

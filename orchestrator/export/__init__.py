@@ -7,10 +7,11 @@ table_formats.py  csv, jsonl, parquet
 metric_names.py   a metric by its name, and the axes of curves
 writing.py        the exports themselves, appending, and the CSV that `-c` keeps up to date
 csv_table.py      reading and extending such a CSV
+replaced_table.py which files a table may replace
 frames.py         tables as pandas data frames: `orchestrator.load`
 """
 
-from orchestrator.export.blocks import Layout, Selection
+from orchestrator.export.blocks import Layout, Selection, untold_settings
 from orchestrator.export.writing import catch_up, export, export_to_stdout, rewrite_sweep_csv
 
-__all__ = ["Layout", "Selection", "catch_up", "export", "export_to_stdout", "rewrite_sweep_csv"]
+__all__ = ["Layout", "Selection", "catch_up", "export", "export_to_stdout", "rewrite_sweep_csv", "untold_settings"]

@@ -8,11 +8,21 @@ from math import isnan
 from typing import Any
 
 from hlbgpt_core.points import Split
-from orchestrator.export.columns import CODE_OF_POINTS, Column, original_columns, point_columns, run_columns, run_values
+from hlbgpt_core.settings import specs
+from orchestrator.export.columns import (
+    CODE_OF_POINTS,
+    Column,
+    original_columns,
+    point_columns,
+    run_columns,
+    run_values,
+    settings_with_defaults,
+)
 from orchestrator.queue.code import CodePart, part_at
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.store.reading.curves import CURVE_COLUMNS, Curve, NumberTexts, PointPage, RunCurves
+from orchestrator.sweep.arm_labels import differing_settings
 
 
 class Layout(StrEnum):
@@ -94,6 +104,23 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
                 if (split, name) not in names:
                     raise NewMetricError(name)
         yield [[value] for value in run_values(found.run, found.curves, columns, same)]
+
+
+def untold_settings(store: Store, selection: Selection) -> Sequence[str]:
+    """The settings in which runs of the table differ whose rows are otherwise of one arm, in the order of the settings:
+    those that `original` has no column for."""
+    if selection.layout is not Layout.ORIGINAL:
+        return ()
+    told = {column.name for column in original_columns()}
+    arms: dict[int, Mapping[str, Any]] = {}
+    for found in store.runs_with_curves(selection.runs):
+        if selection.shows(found) and found.run.arm_id not in arms:
+            arms[found.run.arm_id] = settings_with_defaults(found.run)
+    alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for values in arms.values():
+        alike.setdefault(tuple(values[name] for name in values if name in told), []).append(values)
+    untold = {name for group in alike.values() for name in differing_settings(group)}
+    return [name for name in specs() if name in untold]
 
 
 def _aligned(curves: Mapping[Split, Curve]) -> Mapping[Split, Curve]:

@@ -194,14 +194,18 @@ def _final_loss(run: RunRecord, last: float | None) -> float | None:
     return last if run.state is State.COMPLETED or shows_it else None
 
 
+def settings_with_defaults(run: RunRecord) -> dict[str, Any]:
+    """The values of all settings."""
+    recipe = run.settings.get("recipe", settings.DEFAULT_RECIPE)
+    return {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in settings.specs().items()}
+
+
 def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> dict[str, Any]:
     val = curves.get(Split.VAL)
-    recipe = run.settings.get("recipe", settings.DEFAULT_RECIPE)
-    values = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in settings.specs().items()}
     plain = "num_params num_non_embedding_params seed run_num uid arm_key priority paused fence"
     plain += " created_at started_at ended_at"
     return {
-        **values,
+        **settings_with_defaults(run),
         **{name: getattr(run, name) for name in plain.split()},
         # An empty text is a cell without a value in every format.
         **{NAMES_OF_FACTS.get(fact, fact): None if (value := run.facts.get(fact)) == "" else value for fact in _FACTS},

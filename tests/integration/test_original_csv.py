@@ -153,3 +153,35 @@ def test_append_to_either_form_is_refused_at_submit(
         assert "CSVs of the original tool have no uid" in capsys.readouterr().err
         assert Path(name).read_bytes() == before
     assert not Path("hlbq.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arms", "untold"),
+    [
+        ([{"lr_mult": 0.5}, {"lr_mult": 1.0, "num_eval_tokens": 512}], "lr_mult, num_eval_tokens: rows"),
+        ([{"depth": 2, "lr_mult": 0.5}, {"depth": 4}], ""),  # the depth tells them apart
+        ([{"depth": 2}, {"depth": 4}, {"depth": 4, "num_eval_tokens": 512}], "num_eval_tokens: rows"),
+        ([{"depth": 2}, {"depth": 4}], ""),
+    ],
+)
+@pytest.mark.parametrize("target", ["o.csv", "-"])
+def test_settings_that_the_form_has_no_column_for_are_named(
+    target: str,
+    arms: list[dict[str, object]],
+    untold: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        submit_sweep(store, arms, seeds=[1, 2])
+        submit_sweep(store, [{"weight_decay": 0.5}])  # which has no points, and no row
+        worker = register(store)
+        for _ in range(2 * len(arms)):
+            work(store, worker, sample_points(4))
+    assert run_program(f"export {target} --all --layout original".split()) == 0
+    said = capfd.readouterr().err
+    assert f"no column for {untold}" in said if untold else "no column" not in said
+    assert run_program("export runs.csv --all".split()) == 0
+    assert "no column" not in capfd.readouterr().err
