@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, parse_value, specs
+from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, specs
 from orchestrator.errors import UsageError
 from orchestrator.sweep.definition import stored_axes, stored_shape
-from orchestrator.sweep.options import setting_name, value_text
+from orchestrator.sweep.options import setting_name, sought_value, value_text
 from orchestrator.sweep.plan import Plan, first_arm
 from orchestrator.sweep.shapes import Axes, Shape, tracks_of
 
@@ -50,7 +50,7 @@ def parse_baseline(texts: Sequence[str], known: Callable[[str], str] = setting_n
             )
         name, wanted = known(name), value.strip()
         if name in specs():
-            wanted = parse_value(specs()[name], wanted)
+            wanted = sought_value(name, wanted)
         if found.setdefault(name, wanted) != wanted:
             raise UsageError(
                 f"--baseline names {name} twice: {value_text(found[name])} and {value_text(wanted)}",

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hlbgpt_core.settings import parse_value, specs, unknown_setting
+from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.sweep.option_spec import several_of, shown
-from orchestrator.sweep.options import value_text
+from orchestrator.sweep.options import sought_value, value_text
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -28,7 +28,7 @@ def filter_value(name: str, text: str) -> Any:
         return int(text)
     if name not in specs():
         raise unknown_setting(name)
-    return parse_value(specs()[name], text)
+    return sought_value(name, text)
 
 
 def python_filter(

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hlbgpt_core.errors import SettingsError
-from hlbgpt_core.settings import RECIPES, Settings, SettingSpec, specs, unknown_setting
+from hlbgpt_core.settings import RECIPES, Settings, SettingSpec, parse_value, specs, unknown_setting
+from hlbgpt_core.text.sources import absolute_dataset
 from orchestrator.sweep.shapes import parse_axis
 
 # Panels of `--help`, in their order; settings that no panel names go under MODEL.
@@ -30,6 +31,13 @@ PANELS: Mapping[str, Sequence[str]] = {
 def panel_of(name: str) -> str:
     """The panel of a setting."""
     return next((panel for panel, names in PANELS.items() if name in names), MODEL)
+
+
+def sought_value(name: str, text: str) -> Any:
+    """The value of a setting by which runs are sought, as runs have it: submit makes the path of `text:` absolute.
+    Raises SettingsError or DataError for an invalid value."""
+    value = parse_value(specs()[name], text)
+    return absolute_dataset(value) if name == "dataset" and value.startswith("text:") else value
 
 
 # What other tools put around and between values.

@@ -8,7 +8,7 @@ from hlbgpt_core.text.sources import absolute_dataset, check_dataset, check_text
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.queue.labels import checked_name, checked_note
 from orchestrator.queue.sweeps import NewSweep
-from orchestrator.sweep.baseline import check_baseline, parse_baseline, search_start
+from orchestrator.sweep.baseline import baseline_texts, check_baseline, parse_baseline, search_start
 from orchestrator.sweep.definition import definition_of
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.plan import Plan, make_plan
@@ -68,6 +68,9 @@ def prepare_sweep(
     if options.takes_existing:
         plan = plan.without(existing.runs)
     options.check_texts()
+    given = options.given()
+    if "dataset" in baseline:  # whose path is read in other folders too
+        given = {**given, "baseline": baseline_texts(baseline)}
     sweep = NewSweep(
         name=checked_name(options.name),
         note=checked_note(options.note),
@@ -79,7 +82,7 @@ def prepare_sweep(
         bookkeeping=options.bookkeeping(),
         csv=options.csv_target(),
         wandb_project=options.project(),
-        definition=definition_of(plan, axes, options.given()),
+        definition=definition_of(plan, axes, given),
     )
     warnings = [*plan.warnings, *options.warnings()]
     return PreparedSweep(plan=plan, sweep=sweep, existing=existing, warnings=warnings, note=note)
