@@ -114,8 +114,9 @@ def check_output(path: str) -> None:
 
 
 def check_append(options: SweepOptions, path: str) -> None:
-    """Raise UsageError for --append without --log_csv: the table would take the rows that it is to keep."""
-    if options.append and not options.log_csv:
+    """Raise UsageError for --append without --log_csv where a table is: this one would take the rows that are to stay."""
+    file = expanded(path)
+    if options.append and not options.log_csv and file.is_file() and file.stat().st_size:
         kept = shlex.join(["-c", "--append", "--logfile", str(Path(path).with_suffix(".csv"))])
         raise UsageError(
             f"--append was given without --log_csv (-c): '{path}' would be written over",
