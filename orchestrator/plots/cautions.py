@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from orchestrator.comparison.measuring.evaluations import mixed_evaluations, refusal_of
-from orchestrator.comparison.reporting.cautions import repeated_runs
+from orchestrator.comparison.reporting.cautions import few, repeated_runs
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
+from orchestrator.plots.curve_sets import Averaged, do_meet, of_arms
 from orchestrator.plots.drawing.options import MetricOptions
 from orchestrator.plots.run_curves import RunCurve, ended_early, newest_of_each_seed, unfinished, why_unplaced
+from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
 from orchestrator.wording.numbers import counted
 
 
@@ -71,6 +73,28 @@ def said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
             "(--past_shortest draws on)"
         )
     return found
+
+
+def said_of_means(found: Averaged, x: Axis | Metric) -> list[str]:
+    """Which arms and runs have no mean over x. Raises ExportError if none has one."""
+    arms = of_arms(found.curves)
+    lost = [own[0].settings for own in arms if not do_meet(own)]
+    way_out = f"Draw over another: --x {' or '.join(axis for axis in (Axis.TOKENS, Axis.STEPS) if axis is not x)}"
+
+    def why(whose: str) -> str:
+        return f"at no place of x ({x.name.lower()}) do all {whose} have a number"
+
+    of_a_seed = f"runs of a seed, which are averaged over {', '.join(found.over)},"
+    if len(lost) == len(arms):
+        raise ExportError(f"there is no mean to draw: {why('seeds of an arm' if arms else of_a_seed)}", f"{way_out}.")
+    told = []
+    if found.apart:
+        told.append(f"{counted(found.apart, 'run')} left out: {why(of_a_seed)}. {way_out}")
+    if lost:
+        names = differing_settings(settings_of(found.curves))
+        which = few([arm_label(settings, names) for settings in lost], "; ")
+        told.append(f"{counted(len(lost), 'arm')} left out ({which}): {why('seeds of an arm')}. {way_out}")
+    return told
 
 
 def counts_seconds(x: Axis | Metric | str) -> bool:

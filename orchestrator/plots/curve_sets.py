@@ -46,9 +46,19 @@ class ArmCurve:
 
 
 def arm_curves(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> list[ArmCurve]:
-    """The runs joined by arm, in the order of the settings in which they differ."""
-    names = differing_settings(settings_of(runs))
-    return [_arm_curve(own, band, past_shortest=past_shortest) for own in grouped(runs, names).values()]
+    """The runs joined by arm, in the order of the settings in which they differ. An arm whose runs do not meet has no
+    curve."""
+    return [_arm_curve(own, band, past_shortest=past_shortest) for own in of_arms(runs) if do_meet(own)]
+
+
+def of_arms(runs: Sequence[RunCurve]) -> list[list[RunCurve]]:
+    """The runs by arm, in the order of the settings in which they differ."""
+    return list(grouped(runs, differing_settings(settings_of(runs))).values())
+
+
+def do_meet(runs: Sequence[RunCurve]) -> bool:
+    """Whether there is an x at which each of the runs has a number; of those that go on, those that got that far."""
+    return spans_meet([Span(begin=run.x[0], end=run.x[-1], goes_on=unfinished(run)) for run in runs])
 
 
 def grouped(runs: Iterable[RunCurve], names: Sequence[str]) -> dict[tuple[Any, ...], list[RunCurve]]:
@@ -69,11 +79,12 @@ def by_size(x: NDArray[Any]) -> NDArray[Any]:
 @dataclass(frozen=True, kw_only=True)
 class Averaged:
     """One curve for each seed of each group, the settings that each is a mean `over`, and how many runs it leaves
-    out."""
+    out: those whose group lacks others, and those `apart`, which share no x with the others of their seed."""
 
     curves: Sequence[RunCurve]
     over: Sequence[str]
     left_out: int
+    apart: int = 0
 
 
 def averaged(runs: Sequence[RunCurve], by: Sequence[str]) -> Averaged:
@@ -87,31 +98,38 @@ def averaged(runs: Sequence[RunCurve], by: Sequence[str]) -> Averaged:
     over = [name for name in others if any(len({run.settings.get(name) for run in own}) > 1 for own in groups.values())]
     rests = {key: grouped(own, over) for key, own in groups.items()}
     common = set.intersection(*(set(own) for own in rests.values())) if rests else set()
-    found, kept = [], 0
+    found, kept, apart = [], 0, 0
     for own in rests.values():
         seeds: dict[int, list[RunCurve]] = {}
         for run in (run for rest in common for run in own[rest]):
             seeds.setdefault(run.seed, []).append(run)
         for inside in seeds.values():
-            if {tuple(run.settings.get(name) for name in over) for run in inside} == common:
-                found.append(_mean_curve(inside, others))
-                kept += len(inside)
-    return Averaged(curves=found, over=over, left_out=len(runs) - kept)
+            if {tuple(run.settings.get(name) for name in over) for run in inside} != common:
+                continue
+            kept += len(inside)
+            if (mean := _mean_curve(inside, others)) is None:
+                apart += len(inside)
+            else:
+                found.append(mean)
+    return Averaged(curves=found, over=over, left_out=len(runs) - kept, apart=apart)
 
 
-def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
-    """The mean of the curves; of curves of one point each, that of the points."""
+def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve | None:
+    """The mean of the curves, None where they share no x; of curves of one point each, that of the points."""
     first = runs[0]
     if all(len(run.x) == 1 for run in runs):
         x = numpy.array([numpy.mean([run.x[0] for run in runs])])
         y = numpy.array([numpy.mean([run.y[0] for run in runs])])
     else:
         x = common_x([run.x for run in runs], past_shortest=False)
+        if not len(x):
+            return None
         y = numpy.mean([numpy.interp(x, run.x, run.y) for run in runs], axis=0)
     sizes = {(run.num_params, run.num_non_embedding_params) for run in runs}
     params, others = sizes.pop() if len(sizes) == 1 else (0, 0)
     settings = {name: value for name, value in first.settings.items() if name not in without}
     diverged = any(run.diverged for run in runs)
+    over = None if first.over is None else _mean_curve(of_x(runs), without)
     return replace(
         first,
         settings=settings,
@@ -119,7 +137,7 @@ def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
         num_non_embedding_params=others,
         x=x,
         y=y,
-        over=None if first.over is None else _mean_curve(of_x(runs), without).y,
+        over=None if over is None else over.y,
         diverged=diverged,
         flops=float(numpy.mean([run.flops for run in runs])),
     )
@@ -162,18 +180,21 @@ def common_span(spans: Sequence[Span], *, past_shortest: bool = False) -> tuple[
     return max(span.begin for span in spans), min(over, default=max(span.end for span in spans))
 
 
+def spans_meet(spans: Sequence[Span]) -> bool:
+    """Whether all curves that are over have a number where the last one begins, and two of several have."""
+    begin = max(span.begin for span in spans)
+    there = [span for span in spans if span.end >= begin]
+    return len(there) >= min(2, len(spans)) and all(span.goes_on for span in spans if span.end < begin)
+
+
 def common_x(several: Sequence[NDArray[Any]], *, past_shortest: bool, going_on: Sequence[bool] = ()) -> NDArray[Any]:
-    """Every x of the common span at which a curve has a point; `going_on` says which may still go on (none)."""
+    """Every x of the common span at which a curve has a point, maybe none; `going_on` says which may still go on
+    (none)."""
     marks = going_on or [False] * len(several)
     spans = [Span(begin=x[0], end=x[-1], goes_on=mark) for x, mark in zip(several, marks, strict=True)]
     joined = numpy.unique(numpy.concatenate(several))
-    return within(joined, *common_span(spans, past_shortest=past_shortest))
-
-
-def within(x: NDArray[Any], begin: float, end: float) -> NDArray[Any]:
-    """The part of rising `x` from `begin` to `end`; its first one if none is there."""
-    inside = x[(x >= begin) & (x <= end)]
-    return inside if len(inside) else x[:1]
+    begin, end = common_span(spans, past_shortest=past_shortest)
+    return joined[(joined >= begin) & (joined <= end)]
 
 
 def resolve_band(band: Band, seeds: int) -> Band:

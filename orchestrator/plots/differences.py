@@ -108,6 +108,9 @@ def _along(store: Store, question: Question, comparison: Comparison, drawing: Dr
     for x in _places(found) if found else ():
         at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=axis, place=x))
         moments.append(ContrastsAt(x=x, contrasts=_of_one_kind(at, effects=question.effects).all_contrasts))
+    if found and not moments:
+        why = f"--x {drawing.x}: at no place of it do all completed runs have a number, so there is no pair to draw"
+        raise ExportError(why, "Draw over another: --x tokens or steps. hlbq compare compares the last values.")
     if not any(one.pairs.differences for moment in moments for one in moment.contrasts):
         raise ExportError(f"--x {drawing.x}: no arm has a pair yet", "See what there is: hlbq compare")
     return draw_difference_curves(comparison, moments, _arms(found, comparison, drawing), drawing)
@@ -119,7 +122,8 @@ def _of_one_kind(comparison: Comparison, *, effects: bool) -> Comparison:
 
 
 def _places(runs: Sequence[RunCurve]) -> list[float]:
-    """Where completed runs have points, all of them; of many places some, the first and last among them."""
+    """Where completed runs have points, all of them; of many places some, the first and last among them. None where
+    they share no x."""
     completed = [run.x for run in runs if run.state == State.COMPLETED and not run.diverged]
     every = common_x(completed or [run.x for run in runs], past_shortest=False)
     kept = numpy.linspace(0, len(every) - 1, min(len(every), _MOST_MOMENTS)).round().astype(int)

@@ -16,16 +16,17 @@ from orchestrator.plots.cautions import (
     one_a_seed,
     said_of_ends,
     said_of_logarithms,
+    said_of_means,
     with_last_values,
     with_values,
 )
-from orchestrator.plots.curve_sets import Averaged, Band, averaged, grouped
+from orchestrator.plots.curve_sets import Averaged, Band, averaged, do_meet, grouped, of_arms
 from orchestrator.plots.drawing.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.drawing.final_values import FinalDrawing, check_varies, draw_final, settings_followed
 from orchestrator.plots.drawing.heat_maps import HeatMap, draw_heat_map
 from orchestrator.plots.drawing.style import Size, add_titles, lettering, plain_texts
 from orchestrator.plots.reading import Source
-from orchestrator.plots.run_curves import SIZES, RunCurve, newest_of_each_seed, of_x, with_flops
+from orchestrator.plots.run_curves import SIZES, RunCurve, last_points, newest_of_each_seed, of_x, with_flops
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
@@ -81,7 +82,7 @@ def plot_curves(source: Store | str | Path, drawing: Drawing | None = None, runs
         warnings += said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
     if drawing.log_x and isinstance(drawing.x, Metric):
         warnings += said_of_logarithms("--log_x", drawing.x.name, [run.y.tolist() for run in of_x(found)])
-    return _drawn(found, by, drawing.size, lambda curves: draw_curves(curves, drawing), warnings)
+    return _drawn(found, by, drawing.size, lambda curves: draw_curves(curves, drawing), warnings, drawing.x)
 
 
 def plot_final(source: Store | str | Path, drawing: FinalDrawing | HeatMap, runs: RunFilter | None = None) -> Drawn:
@@ -100,6 +101,7 @@ def plot_final(source: Store | str | Path, drawing: FinalDrawing | HeatMap, runs
     warnings += [*repeated, *check_comparable([run for run in every if len(run.x)], drawing.metric, drawing)]
     if axis is Axis.FLOPS:
         found = with_flops(found)
+    found = last_points(found)
     check_varies(found, names, left_out)
     warnings += chosen.cautions(found, timed=counts_seconds(drawing.metric))
     if isinstance(drawing, HeatMap):
@@ -122,7 +124,8 @@ def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, r
     first = with_values(next(iter(found.values()), ()), SCHEDULES[0], drawing.x)[0]
     if by := _grouping(drawing.by, drawing.colour, drawing.style):
         found = {metric: averaged(own, by).curves for metric, own in found.items()}
-    return _drawn(first, by, drawing.size, lambda curves: draw_schedules(found, drawing), [])
+    found = {metric: own for metric, own in found.items() if any(map(do_meet, of_arms(own)))}
+    return _drawn(first, by, drawing.size, lambda curves: draw_schedules(found, drawing), [], drawing.x)
 
 
 def _with_known_places(drawing: FinalDrawing | HeatMap) -> tuple[FinalDrawing | HeatMap, list[str]]:
@@ -150,11 +153,13 @@ def _drawn(
     size: Size | None,
     draw: Callable[[Sequence[RunCurve]], "Figure"],
     warnings: list[str],
+    x: Axis | Metric | None = None,
 ) -> Drawn:
-    """The figure of the runs, averaged over other settings where they are grouped `by` some."""
+    """The figure of the runs, averaged over other settings where they are grouped `by` some. Of curves `x` is what they
+    are over: means of seeds that share none are left out."""
     found = averaged(runs, by) if by else Averaged(curves=runs, over=(), left_out=0)
     others = ", ".join(found.over)
-    if not found.curves:
+    if not (found.curves or found.apart):
         raise ExportError(
             f"the groups by {', '.join(by)} have no {others} in common", "Group by more: --by, or choose runs."
         )
@@ -163,12 +168,18 @@ def _drawn(
             *warnings,
             f"{counted(found.left_out, 'run')} left out: not every group has their {others} at their seed",
         ]
-    arms = len(grouped(found.curves, differing_settings(settings_of(found.curves))))
+    curves = found.curves
+    if x is not None:
+        warnings = [*warnings, *said_of_means(found, x)]
+        curves = [run for own in of_arms(curves) if do_meet(own) for run in own]
+    arms = len(grouped(curves, differing_settings(settings_of(curves))))
     with lettering(size):
-        figure = draw(found.curves)
+        figure = draw(curves)
         if found.over:
             add_titles(figure, "", f"{figure.get_supxlabel()}; each seed averaged over {others}")
-    return Drawn(figure=figure, arms=arms, runs=len(runs) - found.left_out, warnings=warnings)
+    # Each curve is of the same number of runs.
+    shown = (len(runs) - found.left_out - found.apart) * len(curves) // len(found.curves)
+    return Drawn(figure=figure, arms=arms, runs=shown, warnings=warnings)
 
 
 def save(figure: "Figure", path: str | Path) -> None:

@@ -1,6 +1,7 @@
 """Figures of differences from the baseline: forest plots, and the difference along training."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,19 @@ def test_an_arm_without_a_curve_yet_is_no_line(store: Store) -> None:
         work(store, worker, sample_points())
     drawn = plot_differences(store, Question(), ALONG, EVERYTHING)
     assert len(drawn.figure.axes[-1].get_lines()) == 2, "the difference of num_heads 2, and zero"
+
+
+def test_runs_that_share_no_second_are_not_said_to_have_no_pair_yet(store: Store) -> None:
+    submit_sweep(store, HEADS[:2], seeds=range(2))
+    worker = register(store)
+    for number in range(4):
+        points = [sample_point(Split.VAL, step, loss=3.0) for step in (10, 20)]
+        work(store, worker, [replace(one, cumulative_time=one.step + 100.0 * number) for one in points])
+    drawing = DifferenceDrawing(along=Drawing(x=Axis.SECONDS))
+    with pytest.raises(ExportError, match="at no place of it do all completed runs have a number") as refused:
+        plot_differences(store, Question(), drawing, EVERYTHING)
+    assert "--x tokens or steps" in refused.value.hint
+    assert plot_differences(store, Question(), ALONG, EVERYTHING).figure
 
 
 @pytest.mark.parametrize("effects", [False, True])

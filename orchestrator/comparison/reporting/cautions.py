@@ -41,7 +41,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
     if diverged := sum(result.measured.standing is Standing.DIVERGED for result in results):
         found.append(f"{diverged} of the runs diverged: means are over the seeds that came through")
     if alone := [group.label for group in grouping.groups if len(group.seeds) == 1]:
-        found.append(f"one seed only, so no deviation and no interval: {_few(alone, '; ')}")
+        found.append(f"one seed only, so no deviation and no interval: {few(alone, '; ')}")
     if contrasts and len({group.rests for group in grouping.groups}) > 1:
         found.append(
             "the groups do not hold the same arms: each difference is over the arms that both of its groups have, and "
@@ -52,10 +52,10 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
         left = [group for group in grouping.groups if group.label not in told]
         none = [group.label for group in left if any(group.values[name] != value for name, value in baseline.items())]
         if none:
-            found.append(f"no baseline with the same other settings: {_few(none, '; ')}")
+            found.append(f"no baseline with the same other settings: {few(none, '; ')}")
         named = {*none, *(contrast.baseline for contrast in contrasts)}
         if alone := [group.label for group in left if group.label not in named]:
-            found.append(f"nothing to compare with that baseline at the same other settings: {_few(alone, '; ')}")
+            found.append(f"nothing to compare with that baseline at the same other settings: {few(alone, '; ')}")
     return found
 
 
@@ -84,13 +84,14 @@ def noise_warnings(contrasts: Sequence[Contrast]) -> list[str]:
         for labels, is_strange in zip(seen.values(), strange(own, baseline), strict=True):
             if is_strange:
                 labels.append(contrast.label)
-    found = [f"{what} ({_few(labels)})" for what, labels in seen.items() if labels]
+    found = [f"{what} ({few(labels)})" for what, labels in seen.items() if labels]
     if not found:
         return []
     return [f"{'; '.join(found)}: verdicts may be false more often than 1 in 20; --robust counts seeds won instead"]
 
 
-def _few(labels: Sequence[str], between: str = ", ") -> str:
+def few(labels: Sequence[str], between: str = ", ") -> str:
+    """The first of the labels, and how many more there are."""
     more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
     return between.join(labels[:MOST_NAMED]) + more
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from orchestrator.plots.curve_sets import LEAST_SEEDS_FOR_INTERVAL, Span, common_span, deviation, half_width, within
+from orchestrator.plots.curve_sets import LEAST_SEEDS_FOR_INTERVAL, Span, common_span, deviation, half_width, spans_meet
 
 # A grid that has grown to twice this many places is thinned to this many.
 GRID_PLACES = 250
@@ -97,14 +97,16 @@ class ArmMeans:
             self._live.pop(run_id, None)
 
     def curve(self) -> MeanCurve | None:
-        """The arm's curve so far; None before the first point."""
+        """The arm's curve so far; None before the first point, and where its runs share no x."""
         live = [Span(begin=x[0], end=x[-1], goes_on=True) for x, _ in self._live.values()]
         spans = [*self._spans, *live]
-        if not spans:
+        if not spans or not spans_meet(spans):
             return None
         begin, end = common_span(spans)
         every = self._with([*self._held, *self._live.values()], ends=(begin, end))
-        kept = numpy.isin(every.grid, within(every.grid, begin, end)) & (every.sums[0] > 0)
+        kept = (every.grid >= begin) & (every.grid <= end) & (every.sums[0] > 0)
+        if not kept.any():  # they share less than lies between two places of the grid
+            return None
         count, past, squares = every.sums[:, kept]
         mean = past / count
         is_interval = len(spans) >= LEAST_SEEDS_FOR_INTERVAL

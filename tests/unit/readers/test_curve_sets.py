@@ -101,9 +101,24 @@ def test_a_mean_ends_where_the_first_run_ends_and_waits_for_none_that_goes_on() 
     assert common_span([going_on, Span(begin=1, end=9, goes_on=True)]) == (1, 9)
 
 
-def test_curves_that_do_not_overlap_give_a_single_x() -> None:
-    (arm,) = arm_curves([curve([1, 2], [1, 1]), curve([5, 6], [1, 1], seed=2)], Band.AUTO, past_shortest=False)
-    assert len(arm.x) == 1
+@pytest.mark.parametrize("past_shortest", [False, True])
+def test_seeds_that_share_no_x_have_no_mean(past_shortest: bool) -> None:
+    apart = [curve([1, 2, 3], [5, 4, 3]), curve([10, 20, 30], [9, 8, 7], seed=2)]
+    assert arm_curves(apart, Band.AUTO, past_shortest=past_shortest) == []
+    touching = [*apart[:1], curve([3, 4], [9, 8], seed=2)]
+    (arm,) = arm_curves(touching, Band.AUTO, past_shortest=False)
+    assert (list(arm.x), list(arm.mean)) == ([3], [6])
+    # A mean waits for no run that goes on, but is of two seeds where it begins.
+    behind = replace(curve([1], [2], seed=3), state="running")
+    (arm,) = arm_curves([*touching, behind], Band.AUTO, past_shortest=past_shortest)
+    assert (arm.x[0], arm.mean[0]) == (3, 6)
+    assert arm_curves([behind, apart[1]], Band.AUTO, past_shortest=past_shortest) == []
+
+
+def test_runs_of_a_seed_that_share_no_x_are_not_averaged() -> None:
+    runs = [curve([1, 2, 3], [5, 4, 3], depth=1), curve([10, 20, 30], [9, 8, 7], depth=2)]
+    found = averaged(runs, ["lr_mult"])
+    assert (list(found.curves), found.left_out, found.apart) == ([], 0, 2)
 
 
 def test_over_a_metric_a_place_is_a_step_with_the_means_of_both_by_size_of_x() -> None:

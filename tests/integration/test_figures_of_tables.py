@@ -1,0 +1,78 @@
+"""Figures of tables that were written by hand, joined or cut: what they show, and what is said of the rest."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ExportError
+from orchestrator.export.metric_names import Axis
+from orchestrator.plots import Drawing, FinalDrawing, plot_curves, plot_final, plot_schedules
+from orchestrator.plots.curve_sets import Band
+
+pytestmark = pytest.mark.reader
+
+
+def table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """A table of these rows, which have the same columns."""
+    lines = [",".join(rows[0]), *(",".join(f'"{value}"' for value in row.values()) for row in rows)]
+    path = folder / "table.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def row(seconds: Sequence[float], losses: Sequence[float] = (5.0, 4.0, 3.0), **others: Any) -> dict[str, Any]:
+    tokens = [10 * number for number in range(1, len(losses) + 1)]
+    lists = {"val_loss": list(losses), "cumulative_time_val": list(seconds), "tokens_seen_val": tokens}
+    return {"depth": 2, "num_heads": 1, "seed": 1, "num_params": 1000, **lists, **others}
+
+
+APART = [row([1, 2, 3]), row([10, 20, 30], [9, 8, 7], seed=2)]
+
+
+@pytest.mark.parametrize("past_shortest", [False, True])
+@pytest.mark.parametrize("band", [Band.AUTO, Band.SEEDS])
+def test_no_curve_of_one_seed_is_called_the_mean_of_two(tmp_path: Path, band: Band, past_shortest: bool) -> None:
+    drawing = Drawing(x=Axis.SECONDS, band=band, past_shortest=past_shortest)
+    with pytest.raises(
+        ExportError, match=r"at no place of x \(seconds\) do all seeds of an arm have a number"
+    ) as refused:
+        plot_curves(table(tmp_path, APART), drawing)
+    assert refused.value.hint == "Draw over another: --x tokens or steps."
+    both = [*APART, row([1, 2, 3], depth=4), row([2, 3, 4], depth=4, seed=2)]
+    drawn = plot_curves(table(tmp_path, both), drawing)
+    (axes,) = drawn.figure.axes
+    assert [text for text in drawn.warnings if text.startswith("1 arm left out (depth 2): at no place of x (seconds)")]
+    assert axes.get_lines()[-1].get_xdata()[0] == 2 and all(run.get_xdata()[-1] < 5 for run in axes.get_lines())
+    assert (drawn.arms, drawn.runs) == (1, 2) and plot_curves(table(tmp_path, both)).arms == 2
+
+
+def test_no_run_stands_for_the_others_of_its_seed(tmp_path: Path) -> None:
+    apart = [APART[0], {**APART[1], "seed": 1, "depth": 4}]
+    drawing = Drawing(x=Axis.SECONDS, by=("num_heads",))
+    with pytest.raises(ExportError, match="runs of a seed, which are averaged over depth, have a number"):
+        plot_curves(table(tmp_path, apart), drawing)
+    together = [row([1, 2, 3], seed=2, depth=depth) for depth in (2, 4)]
+    drawn = plot_curves(table(tmp_path, [*apart, *together]), drawing)
+    assert drawn.runs == 2 and drawn.warnings[0].startswith("2 runs left out: at no place of x (seconds) do all runs")
+
+
+def test_schedules_need_a_mean_too(tmp_path: Path) -> None:
+    rows = [
+        {"depth": 2, "seed": one["seed"], "lrs_train": [1, 2, 3], "weight_decays_train": [1, 2, 3],
+         "batch_sizes_train": [1, 2, 3], "seq_lengths_train": [1, 2, 3], "tokens_seen_train": [1, 2, 3],
+         "cumulative_time_train": one["cumulative_time_val"]}
+        for one in APART
+    ]  # fmt: skip
+    assert plot_schedules(table(tmp_path, rows)).runs == 2
+    with pytest.raises(ExportError, match="there is no mean to draw"):
+        plot_schedules(table(tmp_path, rows), Drawing(x=Axis.SECONDS))
+
+
+def test_last_values_of_a_table_are_averaged_as_they_are(tmp_path: Path) -> None:
+    """A seed's mean over other settings was taken where its shortest run ends."""
+    short = row([1, 2], [5.0, 4.0])
+    rows = [{**one, "num_heads": heads} for heads in (1, 2) for one in (short, row([1, 2, 3], depth=4))]
+    drawn = plot_final(table(tmp_path, rows), FinalDrawing(against="num_heads", by=("num_heads",)))
+    assert list(drawn.figure.axes[0].get_lines()[0].get_ydata()) == [3.5, 3.5]
