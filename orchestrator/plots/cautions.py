@@ -52,7 +52,8 @@ def with_last_values(
     counts = {
         "not finished": sum(unfinished(run) for run in found),
         f"the last {metric} is not finite": sum(run.diverged and not unfinished(run) for run in found),
-        "failed, cancelled or stopped early": sum(ended_early(run) and not run.diverged for run in found),
+        "failed, cancelled or stopped early": sum(map(_is_known_to_end_early, found)),
+        "the table has no last_val_loss of them": sum(run.without_end and not run.diverged for run in found),
     }
     said = [*warnings, *(f"{counted(count, 'run')} left out: {why}" for why, count in counts.items() if count)]
     kept = [run for run in found if not (run.diverged or unfinished(run) or ended_early(run))]
@@ -64,7 +65,8 @@ def with_last_values(
 def said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
     """Which runs end before the others, and so cut lines short."""
     diverged = sum(run.diverged for run in runs)
-    early = sum(ended_early(run) and not run.diverged for run in runs)
+    early = sum(map(_is_known_to_end_early, runs))
+    unknown = sum(run.without_end and not run.diverged for run in runs)
     found = [f"{counted(diverged, 'run')} diverged: the line ends at the last finite {metric}"] if diverged else []
     if early:
         verb = "was" if early == 1 else "were"
@@ -72,7 +74,16 @@ def said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
             f"{counted(early, 'run')} failed, {verb} cancelled or stopped early. An arm's line ends with its first run "
             "(--past_shortest draws on)"
         )
+    if unknown:
+        found.append(
+            f"the table has no last_val_loss of {counted(unknown, 'run')}: interrupted or stopped early. An arm's line "
+            "ends with its first run (--past_shortest draws on)"
+        )
     return found
+
+
+def _is_known_to_end_early(run: RunCurve) -> bool:
+    return ended_early(run) and not (run.diverged or run.without_end)
 
 
 def said_of_means(found: Averaged, x: Axis | Metric) -> list[str]:

@@ -28,6 +28,8 @@ from orchestrator.store import Store
 from orchestrator.sweep.baseline import baseline_of
 
 _SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
+# What tells newer runs of a table from older ones, the best first.
+_TIMES = ("created_at", "ended_at", "run_id")
 _ENDED = frozenset(state.value for state in TERMINAL)
 
 
@@ -193,9 +195,20 @@ def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorde
             **_fingerprints(metric, x, settings, row),
             "device_name": str(row.get("device_name") or ""),
             "state": str(row.get("state") or ""),
+            "without_end": "state" not in row and row.get("last_val_loss", 0.0) is None,
+            "age": _age(row),
             "code": str(row.get("code") or ""),
         }
         yield _Recorded(about=about, x=places, y=values, over=over)
+
+
+def _age(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """What rises from older runs to newer ones; the same for all where the table does not tell.
+
+    First the time, as ids do not compare between databases whose runs were joined in a table.
+    """
+    known = [value for name in _TIMES if isinstance(value := row.get(name), int | float)]
+    return (known[0], known[-1]) if known else ()
 
 
 def _fingerprints(

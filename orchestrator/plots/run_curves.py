@@ -37,7 +37,8 @@ class RunCurve(EvaluatedRun):
     its points have no x: then it is `unplaced`. Where only the last point was read, it is there even if not finite.
     `diverged` says that the last point is not finite. `state` is empty if a table does not record it.
     `evaluation_fingerprint` is that of the evaluations that measure the metric, `x_evaluation_fingerprint` of those of
-    `over`; `flops` are set by `with_flops`.
+    `over`; `flops` are set by `with_flops`. `without_end`: its table records no states, and no last loss of it. `age`
+    rises from older runs to newer ones of a table; those of a database come in that order.
     """
 
     num_params: int
@@ -54,6 +55,8 @@ class RunCurve(EvaluatedRun):
     unplaced: bool = False
     code: str = ""
     flops: float = 0.0
+    without_end: bool = False
+    age: tuple[float, ...] = ()
 
 
 def why_unplaced(metric: str, x: Axis | Metric) -> str:
@@ -97,8 +100,9 @@ def unfinished(run: RunCurve) -> bool:
 
 
 def ended_early(run: RunCurve) -> bool:
-    """Whether the run failed, was cancelled or was stopped early: its end is from less training than others'."""
-    return run.state in (State.FAILED.value, State.CANCELLED.value)
+    """Whether the run failed, was cancelled or was stopped early: its end is from less training than others'. Or that
+    is all that its table lets one say."""
+    return run.without_end or run.state in (State.FAILED.value, State.CANCELLED.value)
 
 
 def newest_of_each_seed(runs: Sequence[RunCurve]) -> list[RunCurve]:
@@ -107,7 +111,7 @@ def newest_of_each_seed(runs: Sequence[RunCurve]) -> list[RunCurve]:
     settings = {id(run.settings): run.settings for run in runs}
     arms = {key: frozenset(with_defaults(own).items()) for key, own in settings.items()}
     chosen: dict[tuple[Any, int], RunCurve] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.age):
         key = arms[id(run.settings)], run.seed
         chosen[key] = preferred(chosen.get(key), run, _is_through)
     kept = {id(run) for run in chosen.values()}

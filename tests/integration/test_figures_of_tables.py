@@ -76,3 +76,35 @@ def test_last_values_of_a_table_are_averaged_as_they_are(tmp_path: Path) -> None
     rows = [{**one, "num_heads": heads} for heads in (1, 2) for one in (short, row([1, 2, 3], depth=4))]
     drawn = plot_final(table(tmp_path, rows), FinalDrawing(against="num_heads", by=("num_heads",)))
     assert list(drawn.figure.axes[0].get_lines()[0].get_ydata()) == [3.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ({"run_id": 5, "created_at": 200.0}, {"run_id": 9, "created_at": 100.0}),  # of two databases
+        ({"run_id": 9, "created_at": 100.0}, {"run_id": 5, "created_at": 100.0}),
+        ({"ended_at": 200.0}, {"ended_at": 100.0}),
+        ({"run_id": 9}, {"run_id": 5}),
+        ({"run_id": ""}, {"run_id": ""}),  # only the order of rows is left
+    ],
+)
+def test_of_a_table_the_newest_run_of_a_seed_is_taken(
+    tmp_path: Path, newer: Mapping[str, Any], older: Mapping[str, Any]
+) -> None:
+    rows = [row([1, 2, 3], [9, 9, 9], **older), row([1, 2, 3], **newer)]
+    for both in (rows, rows[::-1] if any(newer.values()) else rows):
+        drawn = plot_curves(table(tmp_path, both))
+        assert list(drawn.figure.axes[0].get_lines()[0].get_ydata()) == [5, 4, 3]
+        assert drawn.warnings == ["1 run left out: the newest of their arm and seed is taken"]
+
+
+def test_without_states_a_run_without_a_last_loss_has_no_final_value(tmp_path: Path) -> None:
+    ended = [row([1, 2, 3], seed=seed, depth=2 * seed, last_val_loss=3.0) for seed in (1, 2)]
+    pruned = row([1, 2], [9.0, 9.0], seed=3, last_val_loss="")
+    path = table(tmp_path, [*ended, pruned])
+    drawn = plot_final(path, FinalDrawing(against="depth"))
+    assert drawn.runs == 2 and drawn.warnings == ["1 run left out: the table has no last_val_loss of them"]
+    assert "the table has no last_val_loss of 1 run" in plot_curves(path).warnings[0]
+    # A run that was trained again counts once it is through.
+    again = row([1, 2], [9.0, 9.0], seed=2, depth=4, last_val_loss="")
+    assert plot_final(table(tmp_path, [*ended, again]), FinalDrawing(against="depth")).runs == 2
