@@ -29,13 +29,14 @@ def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
 
 
 def read_raw_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a CSV as cells by column. Raises ExportError for a file that cannot be read as CSV."""
+    """The rows of a CSV as cells by column, without blank lines. Raises ExportError for a file that cannot be read as
+    CSV."""
     try:
         with opened_csv(path) as rows:
             header = next(rows, None)
             if not header:
                 raise ExportError(f"'{path}' is empty", "Name a CSV written by hlbq export.")
-            for cells in rows:
+            for cells in filter(None, rows):
                 if len(cells) != len(header):
                     raise ExportError(
                         f"'{path}' has a row of {counted(len(cells), 'cell')} under a header of {len(header)}",

@@ -79,12 +79,22 @@ def _from_file(path: Path, ending: str) -> "pandas.DataFrame":
     try:
         if ending == ".jsonl":
             return pandas.DataFrame(list(_json_rows(path)))
-        frame = pandas.read_parquet(path)
+        return _from_parquet(path)
     except (OSError, ValueError, ImportError) as error:
         raise ExportError(f"'{path}' can't be read: {error}", "Name a table written by hlbq export.") from None
-    for name, values in frame.items():
-        if values.map(lambda value: hasattr(value, "tolist")).any():
-            frame[name] = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+
+
+def _from_parquet(path: Path) -> "pandas.DataFrame":
+    """Lists do not go by numpy, which takes what was never recorded for nan. Raises OSError, ValueError or
+    ImportError."""
+    from pyarrow import parquet, types
+
+    with path.open("rb") as stream:
+        table = parquet.read_table(stream)
+    frame: pandas.DataFrame = table.to_pandas()
+    for column in table.schema:
+        if types.is_nested(column.type):
+            frame[column.name] = table[column.name].to_pylist()
     return frame
 
 

@@ -247,12 +247,20 @@ def test_what_was_never_recorded_is_not_what_became_infinite(tmp_path: Path, end
     database, path = tmp_path / "hlbq.db", tmp_path / f"table.{ending}"
     with open_store(str(database), mode=OpenMode.CREATE) as store:
         submit_sweep(store)
-        own = [{"own": 0.5}, {"own": math.inf}, {}]
+        own = [{"own": 0.5}, {"own": math.inf}, {}, {"own": math.nan}]
         points = [sample_point(Split.VAL, step, loss=4.0, extra=extra) for step, extra in enumerate(own, start=1)]
         work(store, register(store), points)
         export(store, path, everything())
     numbers = load(path).val_own[0]
-    assert numbers[:2] == [0.5, math.inf] and (numbers[2] is None or math.isnan(numbers[2]))
+    assert numbers[:3] == [0.5, math.inf, None]
+    assert math.isnan(numbers[3]) or (ending != "parquet" and numbers[3] == math.inf)  # lists of texts have no nan
+
+
+def test_blank_lines_of_a_csv_are_passed_over(tmp_path: Path) -> None:
+    """Editors and joined files leave them at the end."""
+    path = tmp_path / "table.csv"
+    path.write_text('seed,val_loss\n1,"[3.0]"\n\n2,"[2.0]"\n\n\n')
+    assert [row["seed"] for row in read_csv_rows(path)] == [1, 2]
 
 
 def test_a_file_of_json_that_is_no_table_is_named(tmp_path: Path) -> None:
