@@ -131,7 +131,7 @@ def said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[float
 
 
 def check_comparable(
-    runs: Sequence[RunCurve], metric: str, drawing: MetricOptions, *, option: str = "--metric"
+    runs: Sequence[RunCurve], metric: str, drawing: MetricOptions, *, option: str = "--metric", of_table: bool = False
 ) -> list[str]:
     """Raise ExportError if the runs' numbers mean different things, as `refusal_of` says. Returns the cautions about
     those that the drawing allows."""
@@ -142,6 +142,7 @@ def check_comparable(
         evaluated,
         metric,
         option=option,
+        of_table=of_table,
         allow_mixed_data=drawing.allow_mixed_data,
         allow_mixed_evaluation=drawing.allow_mixed_evaluation,
     )

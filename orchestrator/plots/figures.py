@@ -68,11 +68,11 @@ def plot_curves(source: Store | str | Path, drawing: Drawing | None = None, runs
     found, warnings = with_values(read, drawing.metric, drawing.x)
     if named and not any(restricted(run.settings, named) == named for run in read):
         what = f"--baseline {baseline_text(named)}: no run here has that"
-        raise ExportError(what, "See which arms there are: hlbq compare")
+        raise ExportError(what, chosen.hint_of_values(read, list(named)))
     drawable = [run for run in every if len(run.x)]
-    warnings += [*repeated, *check_comparable(drawable, drawing.metric, drawing)]
+    warnings += [*repeated, *check_comparable(drawable, drawing.metric, drawing, of_table=chosen.is_table)]
     if isinstance(drawing.x, Metric):
-        said = check_comparable(of_x(drawable), drawing.x.name, drawing, option="--x")
+        said = check_comparable(of_x(drawable), drawing.x.name, drawing, option="--x", of_table=chosen.is_table)
         warnings += [text for text in said if text not in warnings]
         if drawing.band in (Band.INTERVAL, Band.RANGE):
             warnings.append(f"--band {drawing.band} has no effect where x is a metric: both vary")
@@ -98,7 +98,8 @@ def plot_final(source: Store | str | Path, drawing: FinalDrawing | HeatMap, runs
     found, warnings = with_last_values(found, drawing.metric, warnings)
     kept = {id(run) for run in found}
     left_out = [run for run in read if id(run) not in kept]
-    warnings += [*repeated, *check_comparable([run for run in every if len(run.x)], drawing.metric, drawing)]
+    drawable = [run for run in every if len(run.x)]
+    warnings += [*repeated, *check_comparable(drawable, drawing.metric, drawing, of_table=chosen.is_table)]
     if axis is Axis.FLOPS:
         found = with_flops(found)
     found = last_points(found)

@@ -15,7 +15,8 @@ from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
 from orchestrator.comparison.measuring.compared_runs import ComparedRun
-from orchestrator.comparison.reporting.cautions import code_warnings, device_warnings, seconds_warnings
+from orchestrator.comparison.measuring.groups import sortable
+from orchestrator.comparison.reporting.cautions import code_warnings, device_warnings, few, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
@@ -26,6 +27,7 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import baseline_of
+from orchestrator.sweep.options import value_text
 
 _SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
 # What tells newer runs of a table from older ones, the best first.
@@ -42,13 +44,30 @@ class Source:
 
     @classmethod
     def of(cls, place: Store | str | Path, runs: RunFilter | None) -> "Source":
-        """Of a store these runs, or those of the latest sweep."""
+        """Of a store these runs, or those of the latest sweep. Raises ExportError for a pipe, which can be read but
+        once."""
         if not isinstance(place, Store):
+            if Path(place).is_fifo():
+                hint = "Write the table to a file first, and name that: --csv table.csv"
+                raise ExportError(f"'{place}' is a pipe, and a table is read more than once", hint)
             return cls(place=Path(place), runs=RunFilter())
         if runs is None:
             latest = place.latest_sweep()
             runs = RunFilter(sweep_ids=(latest.id,) if latest else (), with_members=True)
         return cls(place=place, runs=runs)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table, from which no filter chooses."""
+        return not isinstance(self.place, Store)
+
+    def hint_of_values(self, found: Sequence[RunCurve], names: Sequence[str]) -> str:
+        """Where to see which values the runs have of these settings: of a table, they themselves."""
+        if not self.is_table:
+            return "See which arms there are: hlbq compare"
+        known = {name: {run.settings.get(name) for run in found} - {None} for name in names}
+        texts = [f"{name} {few([*map(value_text, sorted(own, key=sortable))]) or '-'}" for name, own in known.items()]
+        return f"The table has {'; '.join(texts)}."
 
     @functools.cached_property
     def _columns(self) -> Collection[str]:
@@ -63,7 +82,9 @@ class Source:
         """The metric of that name. Raises UnknownMetricError, naming the nearest, for another one."""
         if isinstance(self.place, Store):
             return find_metric(self.place, self.runs, name)
-        own = [column.partition("_")[2] for column in self._columns if column.startswith(_SPLIT_PREFIXES)]
+        facts = {column.name for column in run_columns() if column.split is None}
+        lists = [column for column in self._columns if column not in facts]
+        own = [column.partition("_")[2] for column in lists if column.startswith(_SPLIT_PREFIXES)]
         return parse_metric(name, own)
 
     def check_columns(self, names: Sequence[str]) -> None:

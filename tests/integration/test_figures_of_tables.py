@@ -1,5 +1,6 @@
 """Figures of tables that were written by hand, joined or cut: what they show, and what is said of the rest."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots import Drawing, FinalDrawing, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.curve_sets import Band
+from orchestrator.plots.figure_options import FigureOptions
 
 pytestmark = pytest.mark.reader
 
@@ -108,3 +110,31 @@ def test_without_states_a_run_without_a_last_loss_has_no_final_value(tmp_path: P
     # A run that was trained again counts once it is through.
     again = row([1, 2], [9.0, 9.0], seed=2, depth=4, last_val_loss="")
     assert plot_final(table(tmp_path, [*ended, again]), FinalDrawing(against="depth")).runs == 2
+
+
+def test_a_table_cannot_come_by_a_pipe(tmp_path: Path) -> None:
+    """It is read more than once: the second time only the rest was there, and it was called a broken table."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ExportError, match="is a pipe, and a table is read more than once") as refused:
+        FigureOptions().draw(pipe, None)
+    assert "to a file first" in refused.value.hint
+
+
+def test_hints_for_a_table_are_of_what_works_for_a_table(tmp_path: Path) -> None:
+    facts = {"dataset": "pystdlib", "data_fingerprint": "d", "num_eval_tokens": 2048, "train_tokens": 11531037}
+    rows = [row([1, 2, 3], tokenizer=name, evaluation_fingerprint=name, **facts) for name in ("bytes", "gpt2")]
+    with pytest.raises(ExportError, match="across tokenizers") as refused:
+        plot_curves(table(tmp_path, rows))
+    assert "write a table of one: hlbq export one.csv --where tokenizer=bytes" in refused.value.hint
+    rows = [{**one, "tokenizer": "bytes", "num_eval_tokens": 2048 * at} for at, one in enumerate(rows, start=1)]
+    path = table(tmp_path, rows)
+    with pytest.raises(ExportError, match="different evaluations") as refused:
+        plot_final(path, FinalDrawing(against="num_eval_tokens"))
+    assert refused.value.hint.startswith("Write a table of one: hlbq export one.csv --where num_eval_tokens=2048   Or ")
+    with pytest.raises(ExportError, match="no run here has that") as refused:
+        plot_curves(path, Drawing(baseline={"depth": 9, "lr_mult": 2.0}))
+    assert refused.value.hint == "The table has depth 2; lr_mult -."
+    for name in ("train_tokens", "tokens"):
+        with pytest.raises(ExportError, match=f"there is no metric '{name}'"):
+            plot_curves(path, Drawing(metric=name))

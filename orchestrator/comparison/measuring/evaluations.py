@@ -50,32 +50,44 @@ def refusal_of(
     allow_mixed_data: bool,
     allow_mixed_evaluation: bool,
     option: str = "--metric",
+    of_table: bool = False,
 ) -> tuple[str, str] | None:
     """Why the numbers of these runs can't be compared, and what to do; None where they can. `val_bits_per_byte` can be
-    across tokenizers: it counts bytes of the same text. `option` is the one that chose the metric."""
+    across tokenizers: it counts bytes of the same text. `option` is the one that chose the metric. From a table no
+    filter chooses."""
     versions: dict[str, set[str]] = {}
     for run in runs:
         versions.setdefault(str(run.settings.get("tokenizer") or ""), set()).add(run.data_fingerprint)
     tokenizers = sorted(versions)
     if len(tokenizers) > 1 and metric.endswith(_COUNTS_TOKENS):
         across = f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}"
-        one = baseline_text({"tokenizer": tokenizers[0]})
-        return across, f"Use {option} val_bits_per_byte, or choose one: --where {one}"
-    if not allow_mixed_evaluation and (mixed := mixed_evaluations(runs, metric)) is not None:
+        one = _choose_one({"tokenizer": tokenizers[0]}, of_table=of_table)
+        return across, f"Use {option} val_bits_per_byte, or {one}"
+    if not allow_mixed_evaluation and (mixed := mixed_evaluations(runs, metric, of_table=of_table)) is not None:
         why = f"they read different text ({mixed.differ_in})"
         return f"'{metric}' of different evaluations can't be compared: {why}", mixed.hint
     if allow_mixed_data:
         return None
     datasets = sorted({str(run.settings.get("dataset") or "") for run in runs})
     if len(datasets) > 1:
-        hint = f"Choose one: --where {baseline_text({'dataset': datasets[0]})}   Or add --allow_mixed_data."
+        one = _choose_one({"dataset": datasets[0]}, of_table=of_table)
+        hint = f"{one[0].upper()}{one[1:]}   Or add --allow_mixed_data."
         return f"the runs were trained on different data: {', '.join(datasets)}", hint
     for tokenizer in tokenizers:
         known = sorted(versions[tokenizer] - {""})
         if len(known) > 1:
             told = f"{len(known)} versions of their data, with the fingerprints {', '.join(known)}"
-            return f"the runs were trained on {told}", "Choose runs with filters, or add --allow_mixed_data."
+            return f"the runs were trained on {told}", f"{_choose(of_table=of_table)}, or add --allow_mixed_data."
     return None
+
+
+def _choose_one(values: Mapping[str, Any], *, of_table: bool) -> str:
+    where = f"--where {baseline_text(values)}"
+    return f"write a table of one: hlbq export one.csv {where}" if of_table else f"choose one: {where}"
+
+
+def _choose(*, of_table: bool) -> str:
+    return "Choose runs with the filters of hlbq export" if of_table else "Choose runs with filters"
 
 
 def evaluated_split(metric: str) -> Split | None:
@@ -88,7 +100,7 @@ def evaluated_split(metric: str) -> Split | None:
     return next((split for split in (Split.VAL, Split.TEST) if name.startswith(f"{split}_")), None)
 
 
-def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluations | None:
+def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str, *, of_table: bool = False) -> MixedEvaluations | None:
     """What the evaluations of runs on the same data differ in, as far as they are known; None if they are the same. Of
     other data, and under other tokenizers, no two evaluations are the same: whoever compares those has asked for it."""
     split = evaluated_split(metric)
@@ -102,11 +114,12 @@ def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluat
     causes = _causes([run.settings for run in known if run.data_fingerprint == mixed], split)
     if not causes:
         differ_in = f"fingerprints {', '.join(sorted(by_data[mixed]))}"
-        hint = "Choose runs with filters, or add --allow_mixed_evaluation."
+        hint = f"{_choose(of_table=of_table)}, or add --allow_mixed_evaluation."
         return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
     differ_in = "; ".join(f"{name} {', '.join(map(value_text, values))}" for name, values in causes.items())
     name, values = next(iter(causes.items()))
-    hint = f"Choose one: --where {baseline_text({name: values[0]})}   Or add --allow_mixed_evaluation."
+    one = _choose_one({name: values[0]}, of_table=of_table)
+    hint = f"{one[0].upper()}{one[1:]}   Or add --allow_mixed_evaluation."
     if "max_sequence_length" in causes:
         hint += " Arms submitted with one --eval_sequence_length can be compared."
     return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
