@@ -25,7 +25,7 @@ from orchestrator.plots.drawing.difference_figures import (
 )
 from orchestrator.plots.drawing.style import lettering
 from orchestrator.plots.reading import Source
-from orchestrator.plots.run_curves import RunCurve, newest_of_each_seed
+from orchestrator.plots.run_curves import RunCurve, newest_of_each_seed, unfinished
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
@@ -112,7 +112,8 @@ def _along(store: Store, question: Question, comparison: Comparison, drawing: Dr
         why = f"--x {drawing.x}: at no place of it do all completed runs have a number, so there is no pair to draw"
         raise ExportError(why, "Draw over another: --x tokens or steps. hlbq compare compares the last values.")
     if not any(one.pairs.differences for moment in moments for one in moment.contrasts):
-        raise ExportError(f"--x {drawing.x}: no arm has a pair yet", "See what there is: hlbq compare")
+        yet = "" if read and not any(map(unfinished, read)) else " yet"
+        raise ExportError(f"--x {drawing.x}: no arm has a pair{yet}", "See what there is: hlbq compare")
     return draw_difference_curves(comparison, moments, _arms(found, comparison, drawing), drawing)
 
 

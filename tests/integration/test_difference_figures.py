@@ -171,7 +171,7 @@ def test_differences_along_training_need_a_pair(store: Store, effects: bool) -> 
         work(store, worker, [sample_point(Split.VAL, 10, loss=loss)], reason=reason)
         if number in (2, 3):  # none has a number, then one
             drawing = DifferenceDrawing(effects=effects, along=Drawing(x=Axis.TOKENS))
-            with pytest.raises(HlbqError, match="--x tokens: no arm has a pair yet"):
+            with pytest.raises(HlbqError, match="--x tokens: no arm has a pair\n"):
                 plot_differences(store, Question(), drawing, RunFilter(states=(State.FAILED, State.COMPLETED)))
 
 
