@@ -114,7 +114,7 @@ def check_output(path: str) -> None:
 
 
 def check_append(options: SweepOptions, path: str) -> None:
-    """Raise UsageError for --append without --log_csv where a table is: this one would take the rows that are to stay."""
+    """Raise UsageError for --append without --log_csv where a table is: its rows are to stay."""
     file = expanded(path)
     if options.append and not options.log_csv and file.is_file() and file.stat().st_size:
         kept = shlex.join(["-c", "--append", "--logfile", str(Path(path).with_suffix(".csv"))])
