@@ -232,7 +232,7 @@ class SweepOptions:
         named = self.logfile or DEFAULT_LOGFILE
         path = Path(os.path.abspath(expanded(named)))  # noqa: PTH100 (keeps links)
         there = checked_target(path).exists()
-        if path.suffix.lower() != ".csv":
+        if path.suffix.lower() in (".jsonl", ".parquet"):
             raise ExportError(
                 f"--logfile '{named}': the log is a CSV, and the ending '{path.suffix}' is of something else",
                 f"Use --logfile {shlex.quote(str(Path(named).with_suffix('.csv')))}; hlbq export writes other tables.",
