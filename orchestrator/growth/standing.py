@@ -8,7 +8,7 @@ from statistics import fmean
 from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState, closure_text, policy_of
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth.policy_runs import codes_caution, waiting_texts
-from orchestrator.growth.reading import measured_runs
+from orchestrator.growth.reading import differs_in_data, measured_runs
 from orchestrator.growth.search import DATA_CHANGED, WITHOUT_A_NUMBER, ArmOutcome, SearchPolicy, SearchState
 from orchestrator.queue import states
 from orchestrator.queue.runs import RunFilter
@@ -124,16 +124,19 @@ def _first_seed(store: Store, sweep_id: int, policy: DecidePolicy) -> int:
 
 def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mapping[str, str]:
     """`searched 2.412, confirmed 2.437 +- 0.006 (6 seeds)` of each arm of the policy with such numbers, by its key:
-    what a search believed, and what seeds say that had no part in its choice, with their always-valid interval."""
+    what a search believed, and what seeds say that had no part in its choice, with their always-valid interval. Both
+    are of runs that count: on one version of the data, and each by one code."""
     values: dict[tuple[str, range], list[float]] = {}
     first = policy.first_seed or 0
     # Between these two are seeds that somebody added meanwhile: the search saw none of them.
     own, later = _seeds_of_search(store, sweep_id), range(first, first + policy.max_seeds)
+    same, data = store.same_code(), {own: dict[str, str](), later: dict[str, str]()}
     for run, measured in measured_runs(store, policy, sweep_id):
-        if measured.value is not None and run.arm_key in policy.arms:
-            for part in (own, later):
-                if run.seed in part:
-                    values.setdefault((run.arm_key, part), []).append(measured.value)
+        for part in (own, later):
+            if run.arm_key not in policy.everyone or run.seed not in part or differs_in_data(run, data[part]):
+                continue
+            if measured.value is not None and not same.are_mixed(run.code):
+                values.setdefault((run.arm_key, part), []).append(measured.value)
     found = {}
     for arm in policy.arms:
         seen, fresh = values.get((arm, own), []), values.get((arm, later), [])

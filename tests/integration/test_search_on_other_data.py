@@ -112,6 +112,18 @@ def test_seeds_on_other_data_confirm_nothing(store: Store, monkeypatch: pytest.M
     assert chosen and set(chosen) < set(arms_of(store, sweep)[1:3])
 
 
+def test_a_confirmed_number_is_the_mean_of_seeds_that_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_here(monkeypatch, FIRST)
+    sweep, worker = submitted(store, trials=2, confirm=1, max_seeds=4), register(store)
+    while policy(store, sweep).ended_at is None:
+        assert train_on(store, worker, FIRST)
+    for fingerprint in (FIRST, FIRST, FIRST, FIRST, OTHER, OTHER):
+        assert train_on(store, worker, fingerprint)
+    text = standing_lines(standing_of(store, policy(store, sweep, DECIDE)))[1]
+    confirmed = float(text.split("confirmed ")[1].split()[0])
+    assert "(2 seeds)" in text and abs(confirmed - float(text.split("searched ")[1].split(",")[0])) < 0.1
+
+
 def test_one_arm_on_other_data_is_left_out_and_the_search_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
