@@ -63,7 +63,7 @@ def test_a_number_past_the_end_is_refused(hlbq, line: str, number: str) -> None:
         ("submit fifo", "'fifo' is empty"),
         ("submit /dev/zero", "it is a folder, a device or a socket"),
         ("submit ~nobody_of_that_name/x.toml", "unknown user"),
-        ("plot --csv fifo", "'fifo' is empty"),
+        ("plot --csv fifo", "'fifo' is a pipe"),
         ("plot --csv /dev/zero", "can't be read"),
         ("export fifo.csv --all", "a pipe or a socket that nobody reads"),
         ("export loop.csv", "symbolic links"),
