@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from sqlalchemy import Connection, Table, TextClause, select, text, update
+from sqlalchemy import Connection, Table, TextClause, func, select, text, update
 
 from orchestrator.queue.code import CodeRecord, SameCode
 from orchestrator.queue.states import State
@@ -103,11 +103,12 @@ class CodeStore(StoreBase):
 
     def runs_by_code(self) -> dict[str, int]:
         """How many runs have points of each digest."""
+        counts = select(runs.c.code, func.count()).where(runs.c.code.is_not(None)).group_by(runs.c.code)
         found: dict[str, int] = {}
         with self._read() as connection:
-            for parts in connection.execute(select(runs.c.code).where(runs.c.code.is_not(None))).scalars():
+            for parts, count in connection.execute(counts):
                 for digest in {part.digest for part in read_code(parts)}:
-                    found[digest] = found.get(digest, 0) + 1
+                    found[digest] = found.get(digest, 0) + count
         return found
 
     def held_runs(self, sweep_ids: Collection[int] = ()) -> list[tuple[int, str, str]]:
