@@ -116,6 +116,7 @@ def delete(
 
     Runs that are running are refused. The event stays, the numbers are never given again, and so does what W&B holds.
     """
+    from orchestrator.export import catch_up_all
     from orchestrator.store.known import check_named
 
     chosen = runs.to_chosen("hlbq delete --sweep 3")
@@ -136,7 +137,7 @@ def delete(
         note(*files)
         if done.run_ids:
             _remove_files(store, state_dir)
-            _rewrite_csv_files(store)
+            note(*catch_up_all(store, socket.gethostname()))  # the rows of deleted runs leave the files of -c
         tell(store)  # the runs that are left may all have ended
 
 
@@ -154,15 +155,6 @@ def _files_with_rows(store: "Store", sweep_ids: Sequence[int]) -> list[str]:
         for one in store.csv_states(socket.gethostname())
         if one.sweep_id in sweep_ids and one.written and one.taken_by is None
     ]
-
-
-def _rewrite_csv_files(store: "Store") -> None:
-    """Take the rows of deleted runs out of the files of `-c` on this host."""
-    from orchestrator.export import catch_up
-
-    host = socket.gethostname()
-    behind = [one.sweep_id for one in store.csv_states(host) if one.behind]
-    note(*filter(None, [catch_up(store, number, host=host, lock_timeout_seconds=0.0) for number in behind]))
 
 
 def _remove_files(store: "Store", state_dir: str | None) -> None:

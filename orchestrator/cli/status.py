@@ -88,12 +88,11 @@ def _catch_up(store: "Store", database: DatabaseOption) -> None:
     behind = [state.sweep_id for state in store.csv_states(host) if state.behind]
     if not behind:
         return
-    from orchestrator.export import catch_up
+    from orchestrator.export import catch_up_all
 
     try:
         with database.write() as writing:
-            # Whoever holds a file's lock just now writes the same rows.
-            wrong = [catch_up(writing, sweep_id, host=host, lock_timeout_seconds=0.0) for sweep_id in behind]
+            wrong = catch_up_all(writing, host)
     except DatabaseError as error:
         wrong = [f"the CSV of sweep {', '.join(map(str, behind))} was not written: {error.message}"]
-    note(*filter(None, wrong))
+    note(*wrong)

@@ -12,6 +12,15 @@ frames.py         tables as pandas data frames: `orchestrator.load`
 """
 
 from orchestrator.export.blocks import Layout, Selection, untold_settings
-from orchestrator.export.writing import catch_up, export, export_to_stdout, rewrite_sweep_csv
+from orchestrator.export.writing import catch_up, catch_up_all, export, export_to_stdout, rewrite_sweep_csv
 
-__all__ = ["Layout", "Selection", "catch_up", "export", "export_to_stdout", "rewrite_sweep_csv", "untold_settings"]
+__all__ = [
+    "Layout",
+    "Selection",
+    "catch_up",
+    "catch_up_all",
+    "export",
+    "export_to_stdout",
+    "rewrite_sweep_csv",
+    "untold_settings",
+]

@@ -110,6 +110,13 @@ def catch_up(store: Store, sweep_id: int, *, host: str, lock_timeout_seconds: fl
     return ""
 
 
+def catch_up_all(store: Store, host: str) -> list[str]:
+    """As `catch_up` for every sweep of `host`; returns all that went wrong. Whoever holds a file's lock just now writes
+    the same rows."""
+    behind = [state.sweep_id for state in store.csv_states(host) if state.behind]
+    return list(filter(None, [catch_up(store, number, host=host, lock_timeout_seconds=0.0) for number in behind]))
+
+
 def _has_rows(store: Store, selection: Selection) -> bool:
     return any(map(selection.shows, store.runs_with_curves(selection.runs)))
 
