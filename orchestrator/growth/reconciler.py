@@ -63,7 +63,7 @@ def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | No
 
 def _decide_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:
     policy, state = policy_of(record), PolicyState.of(record)
-    first_seed = policy.first_seed if policy.first_seed is not None else int(sweep.definition["seed"])
+    first_seed = policy.begins_at(int(sweep.definition["seed"]))
     results = read_results(store, policy, sweep.id, first_seed)
     next_step = race.next_step if policy.best_arm else decide.next_step
     step = next_step(policy, results, state, workers=len(store.workers()))

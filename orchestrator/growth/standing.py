@@ -118,8 +118,7 @@ def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchSt
 
 def _first_seed(store: Store, sweep_id: int, policy: DecidePolicy) -> int:
     sweep = store.sweep(sweep_id)
-    own = 0 if sweep is None else int(sweep.definition.get("seed", 0))
-    return own if policy.first_seed is None else policy.first_seed
+    return policy.begins_at(0 if sweep is None else int(sweep.definition.get("seed", 0)))
 
 
 def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mapping[str, str]:

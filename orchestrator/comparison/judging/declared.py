@@ -31,7 +31,7 @@ def declared(
 ) -> list[Contrast]:
     """The contrasts of arms with the policy's verdicts, on the seeds that it counts; others stay as they are.
     `first_seed` is the sweep's own."""
-    first = first_seed if policy.first_seed is None else policy.first_seed
+    first = policy.begins_at(first_seed)
     seeds = range(first, first + policy.max_seeds)
     keys = {frozenset(pair): pair[0] for pair in zip(policy.arms, policy.baselines, strict=True)}
     arms = [keys.get(frozenset(contrast.arms)) for contrast in contrasts]

@@ -68,6 +68,10 @@ class DecidePolicy:
         """The bound of an interval from so many pairs; infinite before the first look, which a smaller bound awaits."""
         return self.bound.evidence(1) if pairs >= self.bound.first_look else math.inf
 
+    def begins_at(self, own_first: int) -> int:
+        """The first seed that counts, where the sweep's own first is `own_first`."""
+        return own_first if self.first_seed is None else self.first_seed
+
     @property
     def rule(self) -> str:
         """The bound in words, and which seeds count."""
