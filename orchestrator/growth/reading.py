@@ -1,7 +1,6 @@
 """What the store knows of a policy's arms, as its steps take it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 
 from orchestrator.comparison.judging.policy import DecidePolicy
 from orchestrator.comparison.measuring.measures import Measure, Measured, Standing, measure_run
@@ -11,8 +10,6 @@ from orchestrator.growth.steps import Results, Stop
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-
-NOTHING: Mapping[int, Stop] = MappingProxyType({})
 
 
 def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
@@ -69,7 +66,7 @@ def measured_runs(
         yield found.run, measure_run(found.run, found.curves.get(metric.split), measure)
 
 
-def what_stops(runs: Sequence[tuple[int, RunRecord]], useless: Mapping[int, Stop] = NOTHING) -> Stop | None:
+def what_stops(runs: Sequence[tuple[int, RunRecord]], useless: Mapping[int, Stop]) -> Stop | None:
     """What an arm waits for a person for, if it does: a run is paused, the newest was cancelled, or the two newest
     failed or are `useless` (their numbers, and why): the next one would be too."""
     paused = [run for _, run in runs if run.paused and run.state is State.PENDING]
@@ -80,11 +77,6 @@ def what_stops(runs: Sequence[tuple[int, RunRecord]], useless: Mapping[int, Stop
         return Stop.CANCELLED
     lost = [useless.get(run.id, Stop.FAILED if _has_failed(run) else None) for run in newest]
     return lost[0] if len(lost) == 2 and all(lost) else None
-
-
-def is_stopped(runs: Sequence[tuple[int, RunRecord]]) -> bool:
-    """Whether these runs wait for a person."""
-    return what_stops(runs) is not None
 
 
 def _has_failed(run: RunRecord) -> bool:

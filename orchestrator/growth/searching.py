@@ -10,7 +10,7 @@ from hlbgpt_core.points import Split
 from orchestrator.comparison.measuring.measures import Measured, Standing
 from orchestrator.export.metric_names import parse_metric
 from orchestrator.growth.early_stopping import rungs_of, values_at
-from orchestrator.growth.reading import differs_in_data, is_stopped, measured_runs, was_cancelled
+from orchestrator.growth.reading import differs_in_data, measured_runs, was_cancelled, what_stops
 from orchestrator.growth.search import (
     DATA_CHANGED,
     MOST_SEEN,
@@ -59,7 +59,7 @@ def search_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> Polic
     if policy.stops_early and not before.rungs:
         before = replace(before, rungs=_rungs(store, policy, runs))
     lost = _newest_on_other_data(runs)
-    workers = 0 if is_stopped(runs.placed) or len(lost) > 1 else max(1, len(store.workers()))
+    workers = 0 if what_stops(runs.placed, {}) or len(lost) > 1 else max(1, len(store.workers()))
     step = next_step(policy, space, runs.results, before, workers=workers)
     # Seeds that confirm would be on the other data too.
     waits = bool(lost) if step.ends and policy.confirm else len(lost) > 1 and not step.ends
