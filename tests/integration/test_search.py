@@ -1,7 +1,7 @@
 """A search in the store: the reconciler's steps, what exists, who stops it, and confirmation, on both databases."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,17 @@ def train_one(store: Store, worker: int) -> bool:
 
 def steps(store: Store) -> list[Any]:
     return list(take_due_steps(store, actor="me"))
+
+
+def end_in_turn(store: Store, reasons: Sequence[states.Reason]) -> None:
+    """Claim a run for each reason, and end it so; with all steps that are due."""
+    worker = register(store)
+    for reason in reasons:
+        steps(store)
+        taken = store.claim(worker)
+        assert taken is not None
+        finish(store, taken, reason)
+    steps(store)
 
 
 def train_all(store: Store, worker: int) -> None:
@@ -229,13 +240,8 @@ def test_what_the_search_saw_is_told_without_seeds_that_somebody_added(store: St
 def test_a_search_that_has_nothing_to_confirm_says_what_was_measured(
     store: Store, reasons: list[states.Reason], told: str
 ) -> None:
-    sweep, worker = submitted(store, trials=2, confirm=1, max_seeds=4), register(store)
-    for reason in reasons:
-        steps(store)
-        taken = store.claim(worker)
-        assert taken is not None
-        finish(store, taken, reason)
-    steps(store)
+    sweep = submitted(store, trials=2, confirm=1, max_seeds=4)
+    end_in_turn(store, reasons)
     assert policy(store, sweep).ended_why == f"all 2 arms were tried; {told}"
 
 
@@ -273,15 +279,9 @@ def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:
 
 def test_an_arm_that_fails_or_diverges_is_tried_once(store: Store) -> None:
     """Two failures in a row hold the search: something else may be wrong."""
-    sweep, worker = submitted(store, trials=6), register(store)
+    sweep = submitted(store, trials=6)
     reasons = [states.Reason.DIVERGED, states.Reason.DIVERGED, states.Reason.OOM, states.Reason.FINISHED]
-    reasons += [states.Reason.OOM, states.Reason.OOM]
-    for reason in reasons:
-        steps(store)
-        taken = store.claim(worker)
-        assert taken is not None
-        finish(store, taken, reason)
-    steps(store)
+    end_in_turn(store, [*reasons, states.Reason.OOM, states.Reason.OOM])
     state = SearchState.of(policy(store, sweep))
     assert state.outcomes == {"diverged": 2, "failed": 3, "measured": 1} and len(set(state.arms)) == 6
     assert policy(store, sweep).ended_why, "nothing is left that a person could help with"
