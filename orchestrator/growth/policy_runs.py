@@ -1,5 +1,7 @@
 """What people must know of the runs that a policy judges by: which codes computed them, and what it waits for."""
 
+from collections.abc import Collection
+
 from orchestrator.comparison.judging.policy import DecidePolicy, PolicyState
 from orchestrator.comparison.reporting.cautions import codes_beside
 from orchestrator.growth.reading import read_results
@@ -20,15 +22,14 @@ _WAYS_ON = {
 _NOT_KNOWN = "open arms wait for runs that do not go on: hlbq status --sweep {sweep}"
 
 
-def codes_caution(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> str:
-    """The caution of `compare` where runs that count were computed by different codes, whose difference may be what is
-    seen; empty where one code computed all."""
+def codes_caution(store: Store, sweep_id: int, arms: Collection[str], seeds: range) -> str:
+    """The caution of `compare` where completed runs of these arms and seeds were computed by different codes, whose
+    difference may be what is seen; empty where one code computed all."""
     same = store.same_code()
     if len({same.of(digest) for digest in store.runs_by_code()}) < 2:
         return ""  # nobody need read thousands of runs
-    seeds = range(first_seed, first_seed + policy.max_seeds)
     wanted = RunFilter(sweep_ids=(sweep_id,), states=(State.COMPLETED,), with_members=True)
-    counting = [run for run in store.runs(wanted) if run.arm_key in policy.everyone and run.seed in seeds]
+    counting = [run for run in store.runs(wanted) if run.arm_key in arms and run.seed in seeds]
     return codes_beside(same, counting).text
 
 

@@ -62,7 +62,7 @@ class SearchStanding:
     `best_value` was chosen for being the best: it is too good on average, by luck. `baseline_value` is set for another
     best than the baseline. `left_out` counts combinations that can't be trained, by reason. Since a search ended,
     `gone_on` of the arms that it had stopped early were sent on by somebody. `waits_for_data` says that it waits since
-    its newest arms are on other data than the baseline.
+    its newest arms are on other data than the baseline. `codes` is a caution where runs of different codes are ranked.
     """
 
     sweep: int
@@ -80,6 +80,7 @@ class SearchStanding:
     waits: bool
     waits_for_data: bool
     gone_on: int
+    codes: str
 
 
 def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchStanding:
@@ -112,7 +113,7 @@ def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchSt
         waits=waits,
         waits_for=waiting_texts(store, policy, state, record.sweep_id, first) if waits else (),
         seconds_left=_seconds_left(store, record, policy, state),
-        codes=codes_caution(store, policy, record.sweep_id, first),
+        codes=codes_caution(store, record.sweep_id, policy.everyone, range(first, first + policy.max_seeds)),
     )
 
 
@@ -191,7 +192,7 @@ def _summary(store: Store, record: PolicyRecord) -> str:
     open_arms = len(policy.arms) - len(state.closures)
     after = f"after {counted(state.round, 'seed')}" + (f" ({closed})" if closed else "")
     first = _first_seed(store, record.sweep_id, policy)
-    codes = codes_caution(store, policy, record.sweep_id, first)
+    codes = codes_caution(store, record.sweep_id, policy.everyone, range(first, first + policy.max_seeds))
     beside = f"; {codes}" if codes else ""
     if record.ended_at is not None:
         return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}{beside}"
@@ -260,6 +261,7 @@ def _search_standing(store: Store, record: PolicyRecord) -> SearchStanding:
         waits=_waits(store, record),
         waits_for_data=state.waits_for_data and _waits(store, record),
         gone_on=0 if record.ended_at is None else _gone_on(store, record.sweep_id, state),
+        codes=codes_caution(store, record.sweep_id, state.arms, _seeds_of_search(store, record.sweep_id)),
     )
 
 
@@ -289,6 +291,8 @@ def _search_sentences(standing: SearchStanding) -> list[str]:
         lines.append(f"since its end {arms} went on, and {'is' if standing.gone_on == 1 else 'are'} no part of this")
     if outcomes.get(ArmOutcome.OTHER_DATA):
         lines.append("arms on other data than the baseline are not ranked")
+    if standing.codes:
+        lines.append(standing.codes)
     if standing.waits_for_data:
         lines.append(DATA_CHANGED.format(sweep=standing.sweep))
     return [*lines, _WAITS] if standing.waits and not standing.waits_for_data else lines

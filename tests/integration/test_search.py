@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
+from sqlalchemy import update
 
 import orchestrator
 from hlbgpt_core.code_digest import core_digest
@@ -25,11 +26,13 @@ from orchestrator.growth.reconciler import take_due_steps
 from orchestrator.growth.search import SearchState
 from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
 from orchestrator.queue import states
+from orchestrator.queue.code import CodePart
 from orchestrator.queue.notices import NotifyMark
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.sweeps import DECIDE, SEARCH, PolicyRecord
 from orchestrator.report.contents import read_report
-from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store import OpenMode, Store, open_store, tables
+from orchestrator.store.rows import code_json
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.sweep.sweep_options import SweepOptions
@@ -243,6 +246,20 @@ def test_a_search_that_has_nothing_to_confirm_says_what_was_measured(
     sweep = submitted(store, trials=2, confirm=1, max_seeds=4)
     end_in_turn(store, reasons)
     assert policy(store, sweep).ended_why == f"all 2 arms were tried; {told}"
+
+
+def test_arms_of_two_codes_beside_each_other_are_named(store: Store) -> None:
+    """Each by one code, so all are ranked: what is best may be so by its code."""
+    sweep, worker = submitted(store, trials=4), register(store)
+    train_all(store, worker)
+    assert "codes" not in "".join(summary_lines(store, (), sweep))
+    with store._write() as connection:
+        for number, run in enumerate(store.runs(ALL)):
+            code = code_json([CodePart(digest="ab"[number % 2] * 16, after=0)])
+            connection.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(code=code))
+    told = "runs of 2 codes stand beside each other: aaaaaaaa (2 runs), bbbbbbbb (2 runs)"
+    assert told in summary_lines(store, (), sweep)[0]
+    assert told in "".join(standing_lines(standing_of(store, policy(store, sweep))))
 
 
 def test_runs_that_exist_cost_nothing(store: Store) -> None:
