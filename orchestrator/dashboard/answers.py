@@ -12,9 +12,8 @@ from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.rendering import sentences, tables
 from orchestrator.comparison.results import compare
-from orchestrator.dashboard.watching.sweep_curves import numbers
 from orchestrator.dashboard.watching.sweep_watch import exact, named, plain_number
-from orchestrator.dashboard.watching.thinning import drawn
+from orchestrator.dashboard.watching.thinning import drawn, numbers
 from orchestrator.export.metric_names import Axis, no_axis
 from orchestrator.plots.drawing.style import metric_label
 from orchestrator.plots.run_curves import smoothed

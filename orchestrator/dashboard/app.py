@@ -30,7 +30,8 @@ from orchestrator.dashboard.side_by_side import side_by_side
 from orchestrator.dashboard.watching.feed import Feed
 from orchestrator.dashboard.watching.messages import encoded, problem_words
 from orchestrator.dashboard.watching.pages import LONGEST_NUMBER, Sweeps, read_sweeps, topic_of
-from orchestrator.dashboard.watching.sweep_curves import MOST_ARMS, SAME_SETTINGS, CurveQuestion, SweepCurves
+from orchestrator.dashboard.watching.run_readings import SAME_SETTINGS, CurveQuestion
+from orchestrator.dashboard.watching.sweep_curves import MOST_ARMS, SweepCurves
 from orchestrator.dashboard.watching.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
 from orchestrator.export.metric_names import Axis, parse_x

@@ -14,7 +14,8 @@ from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.watching.messages import encoded, encoded_event, problem_words
 from orchestrator.dashboard.watching.new_events import NewEvents
 from orchestrator.dashboard.watching.overview_watch import OverviewWatch
-from orchestrator.dashboard.watching.sweep_curves import CurveQuestion, SweepCurves
+from orchestrator.dashboard.watching.run_readings import CurveQuestion
+from orchestrator.dashboard.watching.sweep_curves import SweepCurves
 from orchestrator.dashboard.watching.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.store import Store

@@ -4,20 +4,16 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
-
-import numpy
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from orchestrator.comparison.measuring.groups import preferred
 from orchestrator.comparison.measuring.measures import Goal, goal_of
 from orchestrator.dashboard.watching.arm_means import ArmMeans, MeanCurve
+from orchestrator.dashboard.watching.run_readings import SAME_SETTINGS, CurveQuestion, RunReading, read_points
 from orchestrator.dashboard.watching.sweep_watch import SweepWatch, exact, is_over
-from orchestrator.dashboard.watching.thinning import drawn
-from orchestrator.export.metric_names import Axis, Metric, axis_of
-from orchestrator.plots.run_curves import LARGEST_DRAWN, smoothed
+from orchestrator.dashboard.watching.thinning import drawn, numbers
 from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import ArmRecord
 from orchestrator.store import Store
@@ -30,74 +26,6 @@ LIVE_EVERY_SECONDS = 1.0
 MOST_ARMS = 40
 MOST_SEED_CURVES = 150
 MOST_SEED_POINTS = 300
-_DIGITS = 6
-# As a setting to make lines by: arms of several sweeps with the same settings are one.
-SAME_SETTINGS = "settings"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurveQuestion:
-    """What a page wants to see: a metric over `x`, smoothed as `hlbq plot --smooth` does.
-
-    Where `x` is a metric too, a point is a step at which both were recorded, and the means are over runs at that step:
-    of both, and both smoothed over steps.
-
-    The runs of arms with the same value of the setting `by` (or SAME_SETTINGS) form one line; without it, those of an
-    arm do. Only runs of `arms` count, if given.
-    """
-
-    metric: Metric
-    x: Axis | Metric
-    smooth: float = 0.0
-    by: str = ""
-    arms: tuple[int, ...] | None = None
-
-    @property
-    def axis(self) -> Axis:
-        """What the means are over."""
-        return axis_of(self.x)
-
-
-class MetricPoint(NamedTuple):
-    """One value of one metric of a run. `x` is None where that axis was not recorded, `y` where the metric was not;
-    `over` is the value of the metric that is x, if one is."""
-
-    run_id: int
-    step: int
-    x: float | None
-    y: float | None
-    over: float | None = None
-
-
-@dataclass(kw_only=True)
-class _Reading:
-    """What was read of a run, and at which of its moves. `over` are values of the metric that is x, if one is.
-    `diverged`: its last value is not finite. `unplaced`: it has values without an x."""
-
-    moved: int
-    read_x: Callable[[int, float | None], float | None] = lambda step, x: x
-    last_step: int = -1
-    x: list[float] = field(default_factory=list)
-    y: list[float] = field(default_factory=list)
-    over: list[float] = field(default_factory=list)
-    diverged: bool = False
-    unplaced: bool = False
-
-    def add(self, points: Iterable[MetricPoint]) -> None:
-        """Add points past the present ones. What does not rise on the axis is left out."""
-        for point in points:
-            self.last_step = point.step
-            x = self.read_x(point.step, point.x)
-            if point.y is None or x is None:
-                self.unplaced = self.unplaced or point.y is not None
-                continue
-            self.diverged = not abs(point.y) <= LARGEST_DRAWN  # nan too
-            is_drawn = point.over is None or abs(point.over) <= LARGEST_DRAWN
-            if is_drawn and not self.diverged and math.isfinite(x) and (not self.x or x > self.x[-1]):
-                self.x.append(x)
-                self.y.append(point.y)
-                if point.over is not None:
-                    self.over.append(point.over)
 
 
 class SweepCurves:
@@ -115,7 +43,7 @@ class SweepCurves:
         self._lost: dict[int, dict[int, Sequence[Any]]] = {}  # line -> run -> how and where it was lost
         self._without_clock: set[int] = set()  # runs of which no point says when it was recorded
         self._settled: dict[int, int] = {}  # run -> the move after which it was read for good
-        self._live: dict[int, _Reading] = {}
+        self._live: dict[int, RunReading] = {}
         self._waiting: dict[int, None] = {}  # runs that are not running and still have to be read, in order
         self._repeated: frozenset[int] = frozenset()  # runs that others of their arm and seed stand for
         self._sorted_to = -1
@@ -203,33 +131,33 @@ class SweepCurves:
             readings = self._read_whole(store, watch, batch)
             for line in batch:
                 del self._waiting[line.id]
-                self._settle(watch, line, readings.get(line.id, _Reading(moved=0)))
+                self._settle(watch, line, readings.get(line.id, RunReading(question=self._question, moved=0)))
             if time.monotonic() > now + READING_SECONDS:
                 break
         return len(self._waiting)
 
-    def _settle(self, watch: SweepWatch, line: RunLine, reading: _Reading) -> None:
+    def _settle(self, watch: SweepWatch, line: RunLine, reading: RunReading) -> None:
         # A pending run may have points from an earlier attempt.
         self._average(line, reading, is_final=is_over(line))
         if is_over(line):
             self._settled[line.id] = watch.moved.get(line.id, 0)
         self._note(line, reading)
 
-    def _average(self, line: RunLine, reading: _Reading, *, is_final: bool) -> None:
+    def _average(self, line: RunLine, reading: RunReading, *, is_final: bool) -> None:
         """Put the curve into the means of its line; one that is not final is replaced later."""
-        x, *curves = self._arrays(reading)
+        x, *curves = reading.curves()
         every = self._means.setdefault(self._line(line), [ArmMeans() for _ in curves])
         for means, y in zip(every, curves, strict=True):
             (means.settle if is_final else means.update)(line.id, x, y)
 
-    def _note(self, line: RunLine, reading: _Reading) -> None:
+    def _note(self, line: RunLine, reading: RunReading) -> None:
         """Note that a line has changed, and where a run of it was lost to it: it diverged, or ended without a value."""
         lost = self._lost.setdefault(self._line(line), {})
         has_diverged = reading.diverged or line.reason == Reason.DIVERGED
         without_clock = reading.unplaced and not reading.x
         (self._without_clock.add if without_clock else self._without_clock.discard)(line.id)
         if not without_clock and (has_diverged or (is_over(line) and not reading.x)):
-            x, y = (numbers(array[-1:]) or [None] for array in self._drawn(reading))
+            x, y = (numbers(array[-1:]) or [None] for array in reading.drawn())
             lost[line.id] = [line.id, exact(line.seed), has_diverged, *x, *y]
         else:
             lost.pop(line.id, None)
@@ -283,21 +211,27 @@ class SweepCurves:
             # Its newest attempt may have gone back to a checkpoint: what was read past that is void.
             reading = self._live[line.id] = self._reading(watch, line, moved=moved)
         before = len(reading.x)
-        reading.add(self._points(store, [line.id], after_step=reading.last_step))
+        reading.add(read_points(store, self._question, [line.id], after_step=reading.last_step))
         if len(reading.x) != before or not before:
             self._average(line, reading, is_final=False)
             self._note(line, reading)
 
-    def _read_whole(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> dict[int, _Reading]:
-        found: dict[int, _Reading] = {}
+    def _read_whole(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> dict[int, RunReading]:
+        found: dict[int, RunReading] = {}
         by_id = {line.id: line for line in lines}
-        for run_id, points in itertools.groupby(self._points(store, list(by_id)), key=lambda point: point.run_id):
+        for run_id, points in itertools.groupby(
+            read_points(store, self._question, list(by_id)), key=lambda point: point.run_id
+        ):
             found[run_id] = self._reading(watch, by_id[run_id], moved=0)
             found[run_id].add(points)
         return found
 
-    def _reading(self, watch: SweepWatch, line: RunLine, *, moved: int) -> _Reading:
-        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.settings[line.arm_id], line.started_at))
+    def _reading(self, watch: SweepWatch, line: RunLine, *, moved: int) -> RunReading:
+        return RunReading(
+            question=self._question,
+            moved=moved,
+            read_x=self._question.axis.reader(watch.settings[line.arm_id], line.started_at),
+        )
 
     def _read_seeds(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> None:
         """Bring the kept curves of these runs up to date: those that ended are read once."""
@@ -308,40 +242,14 @@ class SweepCurves:
         missing = [line for line in lines if not held(line)]
         readings = self._read_whole(store, watch, missing)
         for line in missing:
-            words = self._seed_words(readings.get(line.id, _Reading(moved=0)))
+            words = self._seed_words(readings.get(line.id, RunReading(question=self._question, moved=0)))
             self._seeds[line.id] = (watch.moved.get(line.id, 0), words)
-
-    def _points(self, store: Store, run_ids: Sequence[int], *, after_step: int = -1) -> Iterable[MetricPoint]:
-        """The metric's points; where x is a metric, those at whose step it was recorded too, with its value."""
-
-        def read(metric: Metric) -> Iterator[MetricPoint]:
-            axis = self._question.axis.column
-            for curve in store.curves(run_ids, metric.split, (axis, metric.column), after_step=after_step):
-                values = curve[metric.column] if metric.column in curve else itertools.repeat(None)
-                yield from map(MetricPoint, itertools.repeat(curve.run_id), curve["step"], curve[axis], values)
-
-        if isinstance(self._question.x, Axis):
-            return read(self._question.metric)
-        over = {(point.run_id, point.step): point.y for point in read(self._question.x) if point.y is not None}
-        points = read(self._question.metric)
-        return (point._replace(over=over[key]) for point in points if (key := (point.run_id, point.step)) in over)
 
     def _line(self, line: RunLine) -> int:
         return self._lines.get(line.arm_id, line.arm_id)
 
-    def _arrays(self, reading: _Reading) -> Sequence[NDArray[Any]]:
-        """The curve so far, smoothed: its places on the axis, the metric, and what is x if that is a metric."""
-        columns = [reading.y] if isinstance(self._question.x, Axis) else [reading.y, reading.over]
-        x, *curves = (numpy.array(values, dtype=float) for values in (reading.x, *columns))
-        return [x, *(smoothed(x, y, self._question.smooth) for y in curves)]
-
-    def _drawn(self, reading: _Reading) -> tuple[NDArray[Any], NDArray[Any]]:
-        """x and y of the curve so far, by step."""
-        x, y, *over = self._arrays(reading)
-        return (*over, x)[0], y
-
-    def _seed_words(self, reading: _Reading) -> Mapping[str, Any]:
-        x, y = self._drawn(reading)
+    def _seed_words(self, reading: RunReading) -> Mapping[str, Any]:
+        x, y = reading.drawn()
         kept, _ = drawn(x, y, MOST_SEED_POINTS)
         return {"places": len(x), "x": numbers(x[kept]), "y": numbers(y[kept])}
 
@@ -393,12 +301,3 @@ def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapp
         **{name: numbers(getattr(curve, name)[kept]) for name in ("x", "mean", "low", "high")},
         "runs": curve.runs[kept].tolist(),
     }
-
-
-def numbers(values: NDArray[Any]) -> list[float | None]:
-    """Numbers for JSON: to six digits, the most that a screen shows; None if not finite."""
-    finite = numpy.isfinite(values)
-    size = numpy.where(finite & (values != 0), numpy.abs(values), 1.0)
-    scale = 10.0 ** (_DIGITS - 1 - numpy.floor(numpy.log10(size)))
-    rounded = numpy.round(numpy.where(finite, values, 0.0) * scale) / scale
-    return [value if good else None for value, good in zip(rounded.tolist(), finite.tolist(), strict=True)]

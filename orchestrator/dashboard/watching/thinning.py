@@ -1,4 +1,4 @@
-"""Which points of a curve are drawn. Pure."""
+"""Which points of a curve are drawn, and to how many digits. Pure."""
 
 import itertools
 from typing import Any
@@ -7,6 +7,8 @@ import numpy
 from numpy.typing import NDArray
 
 from orchestrator.plots.curve_sets import by_size
+
+_DIGITS = 6
 
 
 def thinned(y: NDArray[Any], most: int) -> NDArray[Any]:
@@ -35,3 +37,12 @@ def drawn(x: NDArray[Any], y: NDArray[Any], most: int) -> tuple[NDArray[Any], in
     kept = thinned(y, most)
     kept = kept[by_size(x[kept])]
     return kept, int(kept.argmax()) if len(kept) else -1
+
+
+def numbers(values: NDArray[Any]) -> list[float | None]:
+    """Numbers for JSON: to six digits, the most that a screen shows; None if not finite."""
+    finite = numpy.isfinite(values)
+    size = numpy.where(finite & (values != 0), numpy.abs(values), 1.0)
+    scale = 10.0 ** (_DIGITS - 1 - numpy.floor(numpy.log10(size)))
+    rounded = numpy.round(numpy.where(finite, values, 0.0) * scale) / scale
+    return [value if good else None for value, good in zip(rounded.tolist(), finite.tolist(), strict=True)]

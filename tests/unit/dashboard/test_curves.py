@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.dashboard.watching.arm_means import GRID_PLACES, HELD_RUNS, ArmMeans, MeanCurve
-from orchestrator.dashboard.watching.sweep_curves import numbers
-from orchestrator.dashboard.watching.thinning import thinned
+from orchestrator.dashboard.watching.thinning import numbers, thinned
 from orchestrator.plots.curve_sets import Band, arm_curves
 from orchestrator.plots.run_curves import RunCurve
 
