@@ -245,10 +245,14 @@ def _json(value: Any, status: int = 200) -> Response:
 async def page(request: Request, status: int = 200) -> Response:
     """The one page that all addresses for people show; it reads its own address.
 
-    Its addresses are relative, so that it works behind a proxy that takes a prefix away.
+    Its addresses are relative, so that it works behind a proxy that takes a prefix away. It names its modules, so that
+    they are asked for at once and not one after the other.
     """
     up = "../" * (request.url.path.count("/") - 1) or "./"
-    return HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8").replace("{up}", up), status)
+    names = sorted(path.name for path in (STATIC / "js").glob("*.js"))
+    modules = "".join(f'<link rel="modulepreload" href="{{up}}static/js/{name}" />' for name in names)
+    text = (STATIC / "index.html").read_text(encoding="utf-8").replace("{modules}", modules)
+    return HTMLResponse(text.replace("{up}", up), status)
 
 
 async def sweeps_page(request: Request) -> Response:
