@@ -72,6 +72,10 @@ def test_the_theme_can_be_chosen_and_is_kept(demo: Served, open_tab: OpenTab) ->
     ground = "getComputedStyle(document.body).backgroundColor"
     expect(page.locator(".legend button")).to_have_count(2)
     light, ink = page.evaluate(ground), page.locator(".swatch").first.evaluate("s => s.style.borderTopColor")
+    page.emulate_media(color_scheme="dark")  # the page goes with the system
+    until(lambda: page.evaluate(ground) != light, "the dark page of a dark system")
+    page.emulate_media(color_scheme="light")
+    until(lambda: page.evaluate(ground) == light, "the light page of a light system")
     page.keyboard.press("t")  # light
     page.keyboard.press("t")  # dark
     until(lambda: page.evaluate(ground) != light, "the dark page")

@@ -128,14 +128,12 @@ async function go(address) {
 
 const showHelp = () => document.getElementById("keys").showModal();
 
+const chosenTheme = () => localStorage.getItem("hlbq-theme") ?? "auto";
+
 function nextTheme() {
-  const { dataset } = document.documentElement;
-  const theme = THEMES[(THEMES.indexOf(dataset.theme ?? "auto") + 1) % THEMES.length];
-  localStorage.setItem("hlbq-theme", theme);
-  if (theme === "auto") delete dataset.theme;
-  else dataset.theme = theme;
-  setText(themeButton, `Theme: ${theme}`);
-  document.dispatchEvent(new Event("themechange"));
+  localStorage.setItem("hlbq-theme", THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length]);
+  window.showTheme();
+  setText(themeButton, `Theme: ${chosenTheme()}`);
 }
 
 function onKey(event) {
@@ -156,7 +154,7 @@ function onKey(event) {
 // Their relative addresses would mean others once the page's own address is another.
 for (const link of document.querySelectorAll('a[href]:not([href^="#"]), link[rel=icon]')) link.setAttribute("href", link.href);
 takeToken();
-setText(themeButton, `Theme: ${document.documentElement.dataset.theme ?? "auto"}`);
+setText(themeButton, `Theme: ${chosenTheme()}`);
 themeButton.addEventListener("click", nextTheme);
 document.getElementById("help").addEventListener("click", showHelp);
 document.addEventListener("click", onClick);

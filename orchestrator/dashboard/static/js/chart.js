@@ -1,7 +1,7 @@
 // Line charts with bands, drawn by uPlot (a plain script, so it stands on `window`), with a legend of our own.
 
 import { chartFigure, drawMarks } from "./chart_figure.js";
-import { faded, isDark, onThemeChange, themed } from "./colours.js";
+import { faded, isDark, themed } from "./colours.js";
 import { button, el, fill, setText } from "./dom.js";
 import { logTicks, moment, number, shortCount } from "./format.js";
 import { saveMenu } from "./saving.js";
@@ -38,7 +38,7 @@ export class Chart {
     fill(root, this.box, below, this.spoken, this.legend);
     const resizing = new ResizeObserver(() => this.plot?.setSize({ width: this.width(), height: this.height }));
     resizing.observe(this.box);
-    onThemeChange(() => this.content && this.draw(this.read), signal);
+    document.addEventListener("themechange", () => this.content && this.draw(this.read), { signal });
     signal.addEventListener("abort", () => {
       resizing.disconnect();
       this.plot?.destroy();

@@ -8,8 +8,7 @@ const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
 
 /** Whether the page is dark now. */
 export function isDark() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return document.documentElement.dataset.theme === "dark";
 }
 
 /** The colour and dash of the curve at `place`. */
@@ -48,10 +47,4 @@ export function valueColours(values) {
   const few = order.length <= LIGHT.length;
   const places = new Map(order.map((value, at) => [value, at]));
   return (value) => (few ? lineStyle(places.get(value)).colour : scaleColour(places.get(value) / (order.length - 1)));
-}
-
-/** Call `action` whenever the theme changes, until `signal` is aborted. */
-export function onThemeChange(action, signal) {
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", action, { signal });
-  document.addEventListener("themechange", action, { signal });
 }

@@ -1,7 +1,7 @@
 // Parallel coordinates: each run a line through its settings to its newest value of the metric.
 
 import { path } from "./chart_figure.js";
-import { onThemeChange, scaleColour, themed } from "./colours.js";
+import { scaleColour, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { divergedNote, inOrder, logTicks, niceTicks, number, setting } from "./format.js";
 import { saveMenu } from "./saving.js";
@@ -36,7 +36,7 @@ export class ParallelCoordinates {
     const resizing = new ResizeObserver(() => this.draw());
     resizing.observe(this.box);
     signal.addEventListener("abort", () => resizing.disconnect());
-    onThemeChange(() => this.draw(), signal);
+    document.addEventListener("themechange", () => this.draw(), { signal });
   }
 
   /** `settings` and `metric` are { title, values } with a value a run; the metric, which gives the colour, is null for
