@@ -461,7 +461,7 @@ def test_an_open_page_follows_a_sweep_that_is_extended(tmp_path: Path, open_tab:
     with open_store(str(db), mode=OpenMode.CREATE) as store, serving(db) as served:
         sweep = submit_sweep(store, [{"depth": 2}], name="extended")
         page = open_tab(served).visit("/sweeps/1")
-        shared = page.locator(".about dt").get_by_text("depth", exact=True)
+        shared = page.locator("details dt").get_by_text("depth", exact=True)
         own = page.get_by_role("combobox", name="Metric").locator("option", has_text="train_surprise")
         expect(shared).to_have_count(1)
         expect(own).to_have_count(0)

@@ -20,7 +20,7 @@ export class CurvesPanel {
     this.refresh = throttled(REFRESH_MS, () => this.load(), signal);
     this.refreshSeeds = throttled(SEEDS_REFRESH_MS, () => this.loadSeeds(), signal);
     this.note = el("p", { class: "faint note", role: "status" });
-    this.bar = el("div", { class: "row chart-controls" });
+    this.bar = el("div", { class: "row" });
     const plot = el("div");
     fill(root, this.bar, plot, this.note);
     this.chart = new Chart(plot, {

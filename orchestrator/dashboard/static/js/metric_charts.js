@@ -22,7 +22,7 @@ export class MetricCharts {
       this.load();
     };
     this.over = view.select("Over", "x", Object.entries(axes), anew, "steps");
-    const bar = el("div", { class: "row chart-controls" },
+    const bar = el("div", { class: "row" },
       this.over,
       view.smoothing(() => this.load()),
       view.check("log x", "logx", () => this.draw()),

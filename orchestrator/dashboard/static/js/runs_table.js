@@ -156,7 +156,7 @@ export class RunsTable {
     this.allBox = el("input", { type: "checkbox", "aria-label": label, on: { change } });
     const header = (column) => {
       const arrow = column.key !== key ? "" : direction === "ascending" ? " ▲" : " ▼";
-      const title = [column.title, el("span", { class: "arrow", "aria-hidden": "true" }, arrow)];
+      const title = [column.title, el("span", { "aria-hidden": "true" }, arrow)];
       return el("th",
         { scope: "col", class: column.numeric ? "numeric" : "", "aria-sort": column.key === key ? direction : "none" },
         button(title, () => this.sortBy(column.key), { id: `sort-${column.key}` }),

@@ -4,7 +4,7 @@ import { BASE } from "./api.js";
 import { ComparisonPanel } from "./comparison.js";
 import { controlRow } from "./controls.js";
 import { CurvesPanel } from "./curves_panel.js";
-import { definitions, el, fill, oneAtATime, setText, statesBar } from "./dom.js";
+import { definitions, el, fill, folded, oneAtATime, setText, statesBar } from "./dom.js";
 import { FinalValues } from "./final_values.js";
 import { counted, countsText, duration, isOpen, leftOut, moment } from "./format.js";
 import { LivePage } from "./live_page.js";
@@ -77,12 +77,11 @@ export class SweepPage extends LivePage {
       this.bar,
       this.summary,
       (this.growth = el("p", { class: "note-text" })),
-      el("details", { class: "about" },
-        el("summary", {}, "How it was made"),
+      folded("How it was made", [
         sweeps.map(({ command }) => el("pre", { class: "wrap", tabindex: "0" }, command)),
         el("p", { class: "faint" }, "Settings that all runs share:"),
         this.shared,
-      ),
+      ]),
       curves,
       area.list,
       this.controls.root,

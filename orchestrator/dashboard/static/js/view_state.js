@@ -31,11 +31,11 @@ export function isOn(name) {
   return read(name) === "1";
 }
 
-/** Put values into the address; what is empty, false or at its `defaults` is left out. */
+/** Put values into the address; what is empty or at its `defaults` is left out. */
 export function write(values, defaults = {}) {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(values)) {
-    const text = value === true ? "1" : value === false ? "" : String(value ?? "");
+    const text = String(value ?? "");
     if (text === "" || text === String(defaults[name] ?? "")) query.delete(name);
     else query.set(name, text);
   }
@@ -51,11 +51,11 @@ export function select(label, name, options, onChange, otherwise = "") {
   });
 }
 
-/** The box of a filter that the address keeps; `onInput(text)` hears what is typed. */
+/** The box of a filter that the address keeps; `onInput()` hears that something was typed. */
 export function filterBox(label, placeholder, onInput) {
   const input = () => {
     write({ filter: box.value });
-    onInput(box.value);
+    onInput();
   };
   const attributes = { type: "search", id: "filter", placeholder, value: read("filter"), spellcheck: "false" };
   const box = el("input", { ...attributes, on: { input } });
@@ -65,7 +65,7 @@ export function filterBox(label, placeholder, onInput) {
 /** A checkbox that the address keeps. */
 export function check(label, name, onChange) {
   return labelledCheck(label, isOn(name), (isOn) => {
-    write({ [name]: isOn });
+    write({ [name]: isOn ? "1" : "" });
     onChange();
   });
 }
