@@ -134,7 +134,7 @@ def test_wandb_stands_in_one_room() -> None:
 
 def test_the_web_server_stands_in_one_room() -> None:
     rooms = {one.file for one in imports_of("orchestrator") if one.package in ("starlette", "uvicorn")}
-    files = ("app", "serving/patience", "serving/server", "watching/feed")
+    files = ("app", "serving/patience", "serving/security", "serving/server", "watching/feed")
     assert rooms == {f"orchestrator/dashboard/{name}.py" for name in files}
 
 

@@ -11,19 +11,16 @@ Three checks keep strangers out, each against one kind of attack:
 
 import hmac
 import ipaddress
-import json
 import socket
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.loopback import is_loopback
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from orchestrator.loopback import is_loopback
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # Everything comes from this server, scripts and styles as files: markup that slipped through in a name does nothing.
@@ -31,15 +28,17 @@ CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-HEADERS = (
-    (b"content-security-policy", CONTENT_POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
-)
+HEADERS: Mapping[str, str] = {
+    "content-security-policy": CONTENT_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+# Sent twice they would be ambiguous.
+_CHECKED_HEADERS = ("host", "origin", "authorization", "sec-fetch-site")
 READING_METHODS = ("GET", "HEAD")
 LONGEST_PATH = 1_000
 
@@ -120,7 +119,7 @@ def _is_address(name: str) -> bool:
 class Guard:
     """Lets through what `access` allows, and adds HEADERS to every answer."""
 
-    def __init__(self, app: App, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
 
@@ -131,44 +130,24 @@ class Guard:
             return
         if scope["type"] != "http":
             return  # a websocket is not accepted: the server closes it
-        headers = _single_headers(scope["headers"])
-        guarded = _with_headers(send, cached=scope["path"].startswith("/static/"))
-        refused = (
-            (400, "a header was sent twice")
-            if headers is None
-            else self._access.refusal(scope["method"], scope["path"], headers)
-        )
+        headers, guarded = Headers(scope=scope), _with_headers(send, cached=scope["path"].startswith("/static/"))
+        if any(len(headers.getlist(name)) > 1 for name in _CHECKED_HEADERS):
+            refused: tuple[int, str] | None = (400, "a header was sent twice")
+        else:
+            refused = self._access.refusal(scope["method"], scope["path"], headers)
         if refused is None:
             await self._app(scope, receive, guarded)
         else:
-            await _refuse(guarded, *refused)
-
-
-def _single_headers(raw: list[tuple[bytes, bytes]]) -> Mapping[str, str] | None:
-    """Headers by name; None if a checked one appears twice and so is ambiguous."""
-    found: dict[str, str] = {}
-    for name, value in raw:
-        key = name.decode("latin-1").lower()
-        if key in found and key in ("host", "origin", "authorization", "sec-fetch-site"):
-            return None
-        found[key] = value.decode("latin-1")
-    return found
+            status, words = refused
+            await JSONResponse({"error": words}, status)(scope, receive, guarded)
 
 
 def _with_headers(send: Send, *, cached: bool) -> Send:
-    caching = b"no-cache" if cached else b"no-store"
-
-    async def sending(message: MutableMapping[str, Any]) -> None:
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            kept = [pair for pair in message["headers"] if pair[0].lower() != b"cache-control"]
-            message = {**message, "headers": [*kept, *HEADERS, (b"cache-control", caching)]}
+            headers = MutableHeaders(scope=message)
+            headers.update(HEADERS)
+            headers["cache-control"] = "no-cache" if cached else "no-store"
         await send(message)
 
     return sending
-
-
-async def _refuse(send: Send, status: int, words: str) -> None:
-    body = json.dumps({"error": words}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
