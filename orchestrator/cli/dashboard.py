@@ -30,13 +30,11 @@ def dashboard(how: ServingOptions, database: DatabaseOption) -> None:
     Prints a link with a token, which is kept in the state folder: open pages and bookmarks outlive a restart.
     """
     try:
-        from orchestrator.dashboard.serving.server import Serving, serve
+        from orchestrator.dashboard.serving.server import serve
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
         raise UsageError(
             "the dashboard needs starlette and uvicorn, which are not installed: pip install 'hlbq[dashboard]'"
         ) from None
-    given = {**vars(how), "names": tuple(how.allow_host)}
-    del given["allow_host"]
-    serve(Serving(db=database.db, actor=user_name(), **given))
+    serve(db=database.db, actor=user_name(), **vars(how))

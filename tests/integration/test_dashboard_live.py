@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from hlbgpt_core.points import SavedCheckpoint
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.serving.security import Access
-from orchestrator.dashboard.serving.server import Serving, advice
+from orchestrator.dashboard.serving.server import advice
 from orchestrator.dashboard.watching import feed as feed_module
 from orchestrator.dashboard.watching.feed import Feed, Subscriber
 from orchestrator.dashboard.watching.overview_watch import OverviewWatch
@@ -269,7 +269,7 @@ def test_who_may_only_read_gets_a_read_only_dashboard(store: Store, location: st
         assert client.get("about")["read_only"] is True and len(client.get("sweeps/1")["rows"]) == len(ARMS)
         said = client.post("control", {"action": "cancel", "sweeps": [1]}, status=403)["error"]
         assert said == "this dashboard is read-only: you may only read this database"
-    assert "Nothing can be changed" in advice(Serving(db=reader), Access(token="t"), database.why_read_only)
+    assert "Nothing can be changed" in advice(Access(token="t"), database.why_read_only)
     database.close()
     if store.location.path is None:
         with store._write() as connection:
@@ -497,7 +497,6 @@ def test_ctrl_c_ends_it_with_a_page_open(tmp_path: Path) -> None:
 
 
 def test_an_open_address_is_warned_of() -> None:
-    how = Serving(db=None, host="0.0.0.0")
-    words = advice(how, Access(token="t", host="0.0.0.0"))
+    words = advice(Access(token="t", host="0.0.0.0"), "")
     assert "warning: other machines can reach 0.0.0.0" in words and "ssh -L" in words
-    assert "warning" not in advice(Serving(db=None), Access(token="t"))
+    assert "warning" not in advice(Access(token="t"), "")

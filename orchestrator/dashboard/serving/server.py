@@ -6,7 +6,7 @@ import re
 import secrets
 import socket
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import uvicorn
 
@@ -21,20 +21,6 @@ from orchestrator.files.state_folder import state_folder
 
 DEFAULT_PORT = 8765
 _SHUTDOWN_SECONDS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serving:
-    """Where and how to serve. A `port` of None is DEFAULT_PORT, or any free one if that is taken."""
-
-    db: str | None
-    host: str = "127.0.0.1"
-    port: int | None = None
-    names: tuple[str, ...] = ()
-    read_only: bool = False
-    new_token: bool = False
-    state_dir: str | None = None
-    actor: str = "dashboard"
 
 
 class _Server(uvicorn.Server):
@@ -54,21 +40,32 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(how: Serving) -> None:
-    """Serve until interrupted; the link goes to stdout. Raises DatabaseError and UsageError before that, and
-    DatabaseError once another database took the place of this one, or another hlbq changed its schema."""
-    if not how.host.strip("[]"):  # an empty one would mean every address of this machine
+def serve(
+    *,
+    db: str | None,
+    host: str,
+    port: int | None,
+    allow_host: Sequence[str],
+    read_only: bool,
+    new_token: bool,
+    state_dir: str | None,
+    actor: str,
+) -> None:
+    """Serve until interrupted; the link goes to stdout. A `port` of None is DEFAULT_PORT, or any free one if that is
+    taken. Raises DatabaseError and UsageError before that, and DatabaseError once another database took the place of
+    this one, or another hlbq changed its schema."""
+    if not host.strip("[]"):  # an empty one would mean every address of this machine
         raise UsageError(
             "--host is empty", "Leave it out to serve this machine alone, or name an address: --host 127.0.0.1"
         )
-    how = replace(how, host=how.host.lower(), names=tuple(map(known_name, how.names)))
-    database = Database(how.db, read_only=how.read_only)
+    host, names = host.lower(), tuple(map(known_name, allow_host))
+    database = Database(db, read_only=read_only)
     try:
-        listening = _bind(how.host, how.port)  # first: an address that is refused leaves no token behind
-        access = Access(token=_token(how, database), host=how.host, names=how.names)
-        dashboard = Dashboard(database=database, feed=Feed(database), actor=how.actor, state_dir=how.state_dir)
-        print(_link(how.host, listening.getsockname()[1], access.token), flush=True)
-        print(advice(how, access, database.why_read_only), file=sys.stderr, flush=True)
+        listening = _bind(host, port)  # first: an address that is refused leaves no token behind
+        access = Access(token=_token(database, state_dir, new=new_token), host=host, names=names)
+        dashboard = Dashboard(database=database, feed=Feed(database), actor=actor, state_dir=state_dir)
+        print(_link(host, listening.getsockname()[1], access.token), flush=True)
+        print(advice(access, database.why_read_only), file=sys.stderr, flush=True)
         config = uvicorn.Config(
             dashboard.app(access),
             http=PatientProtocol,
@@ -86,12 +83,12 @@ def serve(how: Serving) -> None:
         database.close()
 
 
-def _token(how: Serving, database: Database) -> str:
+def _token(database: Database, state_dir: str | None, *, new: bool) -> str:
     try:
-        folder = state_folder(database.names, how.state_dir)
+        folder = state_folder(database.names, state_dir)
     except UsageError:  # PostgreSQL without --state_dir
         return secrets.token_urlsafe(24)
-    return kept_token(folder, read_only=bool(database.why_read_only), new=how.new_token)
+    return kept_token(folder, read_only=bool(database.why_read_only), new=new)
 
 
 def known_name(text: str) -> str:
@@ -136,7 +133,7 @@ def _link(host: str, port: int, token: str) -> str:
     return f"http://{shown}:{port}/#token={token}"
 
 
-def advice(how: Serving, access: Access, why_read_only: str = "") -> str:
+def advice(access: Access, why_read_only: str) -> str:
     """What to print with the link."""
     lines = [
         "Open the link in a browser. Anyone who has it can see"
@@ -144,7 +141,7 @@ def advice(how: Serving, access: Access, why_read_only: str = "") -> str:
     ]
     if not access.is_local:
         lines.append(
-            f"warning: other machines can reach {how.host}, and nothing is encrypted: anyone who "
+            f"warning: other machines can reach {access.host}, and nothing is encrypted: anyone who "
             "can read the traffic has the token. Safer: leave --host out and tunnel: ssh -L 8765:localhost:8765 MACHINE"
         )
     lines.append("Ctrl-C ends the dashboard; training goes on.")

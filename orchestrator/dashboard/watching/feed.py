@@ -4,9 +4,8 @@ A page subscribes to its topic (pages.py). Without listeners, nothing is read.
 """
 
 import asyncio
-import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
@@ -51,9 +50,9 @@ class Subscriber:
 class Feed:
     """Tells all open pages what changed. Refreshes run in threads, one at a time."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database) -> None:
         self._subscribers: dict[Subscriber, None] = {}  # in order of arrival
-        self.pages = Pages(database, clock, self._is_open)
+        self.pages = Pages(database, self._is_open)
         self._away = False
         self._closing = False
 

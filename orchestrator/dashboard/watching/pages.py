@@ -33,9 +33,8 @@ Sweeps = tuple[int, ...]
 class Pages:
     """What all open pages share. Called in threads, one at a time. `is_open` says whether a topic's page is open."""
 
-    def __init__(self, database: Database, clock: Callable[[], float], is_open: Callable[[str], bool]) -> None:
-        self.database = database
-        self._clock, self._is_open = clock, is_open
+    def __init__(self, database: Database, is_open: Callable[[str], bool]) -> None:
+        self.database, self._is_open = database, is_open
         self._lock = threading.RLock()
         self._generation = database.generation
         self._forget()
@@ -70,7 +69,7 @@ class Pages:
             return self._overview_words(store)
 
     def _overview_words(self, store: Store) -> dict[str, Any]:
-        return self._overview.words(store, now=self._clock(), tick=time.monotonic())
+        return self._overview.words(store, now=time.time(), tick=time.monotonic())
 
     def _watch(self, store: Store, sweeps: Sweeps, *, now: bool = False) -> SweepWatch:
         """The watch of sweeps. If no stream refreshes it, it is read again when stale or when `now` is true."""
@@ -83,7 +82,7 @@ class Pages:
             self._events.begin(store)
             watch = SweepWatch(sweeps)
         if not watch.lines or (now and not self._is_open(topic_of(sweeps))):
-            watch.refresh(store, News(restructured=True), now=self._clock(), tick=tick)
+            watch.refresh(store, News(restructured=True), now=time.time(), tick=tick)
         self._watches[sweeps] = watch
         for old in list(self._watches)[:-MOST_WATCHED_SWEEPS]:
             if not self._is_open(topic_of(old)):
@@ -152,7 +151,7 @@ class Pages:
             # Nobody is listening; somebody may come back.
             if topic_of(sweeps) not in topics and not news.keys().isdisjoint(sweeps):
                 with contextlib.suppress(NotThereError):
-                    watch.refresh(store, _joined(news, sweeps), now=self._clock(), tick=time.monotonic())
+                    watch.refresh(store, _joined(news, sweeps), now=time.time(), tick=time.monotonic())
         return found
 
     def _sweep_message(self, store: Store, sweeps: Sweeps, news: Mapping[int, News]) -> bytes | None:
@@ -162,7 +161,7 @@ class Pages:
                 known_sweep(store, sweep_id)
             return encoded_event("reload", {})
         before, outline = watch.version, watch.outline
-        changed = watch.refresh(store, _joined(news, sweeps), now=self._clock(), tick=time.monotonic())
+        changed = watch.refresh(store, _joined(news, sweeps), now=time.time(), tick=time.monotonic())
         if watch.outline != outline:
             return encoded_event("reload", {})
         return encoded_event("changes", watch.changes(since=before)) if changed else None
