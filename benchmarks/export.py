@@ -26,7 +26,7 @@ print(time.process_time() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_
 """
 STORE_SETUP = """
 from orchestrator.export.blocks import Layout, Selection
-from orchestrator.export import export
+from orchestrator.export.writing import export
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
 store = open_store(sys.argv[1], mode=OpenMode.READ)

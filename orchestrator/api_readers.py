@@ -17,10 +17,9 @@ from orchestrator.comparison import results
 from orchestrator.comparison.questions import QuestionOptions
 from orchestrator.comparison.results import Comparison
 from orchestrator.export.metric_names import Axis, find_metric
-from orchestrator.plots import Drawn
 from orchestrator.plots.differences import DrawnDifferences
 from orchestrator.plots.figure_options import FigureOptions
-from orchestrator.plots.figures import as_png
+from orchestrator.plots.figures import Drawn, as_png
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.arm_labels import differing_settings

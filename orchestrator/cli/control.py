@@ -116,7 +116,7 @@ def delete(
 
     Runs that are running are refused. The event stays, the numbers are never given again, and so does what W&B holds.
     """
-    from orchestrator.export import catch_up_all
+    from orchestrator.export.writing import catch_up_all
     from orchestrator.store.known import check_named
 
     chosen = runs.to_chosen("hlbq delete --sweep 3")

@@ -43,30 +43,29 @@ def export(
     1e999 stands for numbers that are not finite, and 1e9999 for what was never recorded; --layout points keeps nan, inf
     and -inf.
     """
-    from orchestrator import export as exports
+    from orchestrator.export import writing
+    from orchestrator.export.blocks import Layout, Selection, untold_settings
     from orchestrator.export.replaced_table import check_replaceable
 
-    if how.layout not in list(exports.Layout):
-        raise UsageError(f"--layout {how.layout}: no such layout", f"Use {', '.join(exports.Layout)}.")
+    if how.layout not in list(Layout):
+        raise UsageError(f"--layout {how.layout}: no such layout", f"Use {', '.join(Layout)}.")
     to_stdout = str(file) == "-"
     if not to_stdout and not how.append:
         check_replaceable(file, "results.csv")
     if to_stdout and how.append:
         raise UsageError("--append needs a file, not stdout", "Name a CSV file instead of -.")
     with database.read() as store:
-        selection = exports.Selection(
-            runs=chosen_or_latest(runs, store), layout=exports.Layout(how.layout), with_pointless=runs.all
-        )
+        selection = Selection(runs=chosen_or_latest(runs, store), layout=Layout(how.layout), with_pointless=runs.all)
         check_any(store, selection.runs)
         if to_stdout:
-            count = exports.export_to_stdout(store, selection)
+            count = writing.export_to_stdout(store, selection)
         else:
-            count = exports.export(store, file, selection, append=how.append)
-        untold = exports.untold_settings(store, selection) if count else ()
+            count = writing.export(store, file, selection, append=how.append)
+        untold = untold_settings(store, selection) if count else ()
     if not count:
-        original = how.layout == exports.Layout.ORIGINAL
+        original = how.layout == Layout.ORIGINAL
         nothing = f"Nothing was written: none of these runs has {'evaluations' if original else 'points'} yet."
-        is_of_runs = how.layout == exports.Layout.RUNS
+        is_of_runs = how.layout == Layout.RUNS
         pending_too = f". Write pending runs too: hlbq export {shlex.quote(str(file))} --all" if is_of_runs else ""
         suggest(f"{nothing} See how far they are: hlbq status{pending_too}", store)
         return
@@ -75,7 +74,7 @@ def export(
             f"--layout original has no column for {', '.join(untold)}: rows that differ only by "
             f"{'it' if len(untold) == 1 else 'these'} look like seeds of one arm (--layout runs tells them apart)"
         )
-    rows = counted(count, "point" if how.layout == exports.Layout.POINTS else "run")
+    rows = counted(count, "point" if how.layout == Layout.POINTS else "run")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
 
 

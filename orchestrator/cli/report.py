@@ -39,7 +39,8 @@ def report(
     """
     from orchestrator.comparison.measuring.groups import read_baseline
     from orchestrator.comparison.results import recorded
-    from orchestrator.report import page, read_report
+    from orchestrator.report.contents import read_report
+    from orchestrator.report.page import page
 
     checked_target(file, "report.html")
     if file.suffix.lower() not in (".html", ".htm"):

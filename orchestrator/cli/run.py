@@ -148,16 +148,17 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
 
 def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     """Write the sweep's table and say where. Where that is the sweep's own log, the rows of others in it stay."""
-    from orchestrator import export
+    from orchestrator.export.blocks import Selection
     from orchestrator.export.csv_table import holds_runs
+    from orchestrator.export.writing import export
     from orchestrator.store.outgoing.csv_files import place_of
 
-    selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
+    selection = Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
     target = expanded(path)
     if sweep.csv and place_of(str(target)) == place_of(sweep.csv.path) and holds_runs(target):
-        rows = export.export(store, sweep.csv.path, selection, append=True)
+        rows = export(store, sweep.csv.path, selection, append=True)
     else:
-        rows = export.export(store, path, selection)
+        rows = export(store, path, selection)
     note(f"wrote {path} ({counted(rows, 'run')})" if rows else f"{path} was not written: no run has points")
 
 

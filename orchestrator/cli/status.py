@@ -88,7 +88,7 @@ def _catch_up(store: "Store", database: DatabaseOption) -> None:
     behind = [state.sweep_id for state in store.csv_states(host) if state.behind]
     if not behind:
         return
-    from orchestrator.export import catch_up_all
+    from orchestrator.export.writing import catch_up_all
 
     try:
         with database.write() as writing:

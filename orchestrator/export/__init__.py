@@ -10,17 +10,3 @@ csv_table.py      reading and extending such a CSV
 replaced_table.py which files a table may replace
 frames.py         tables as pandas data frames: `orchestrator.load`
 """
-
-from orchestrator.export.blocks import Layout, Selection, untold_settings
-from orchestrator.export.writing import catch_up, catch_up_all, export, export_to_stdout, rewrite_sweep_csv
-
-__all__ = [
-    "Layout",
-    "Selection",
-    "catch_up",
-    "catch_up_all",
-    "export",
-    "export_to_stdout",
-    "rewrite_sweep_csv",
-    "untold_settings",
-]

@@ -10,22 +10,6 @@ cautions.py        what a figure does not show, and what it must not show togeth
 drawing/           each kind of figure, and the styles, ticks and legends that they share
 """
 
-from orchestrator.plots.differences import plot_differences
-from orchestrator.plots.drawing.curve_figures import Drawing
-from orchestrator.plots.drawing.difference_figures import DifferenceDrawing
-from orchestrator.plots.drawing.final_values import FinalDrawing
-from orchestrator.plots.drawing.heat_maps import HeatMap
-from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_schedules, save
+from orchestrator.plots.figures import save
 
-__all__ = [
-    "DifferenceDrawing",
-    "Drawing",
-    "Drawn",
-    "FinalDrawing",
-    "HeatMap",
-    "plot_curves",
-    "plot_differences",
-    "plot_final",
-    "plot_schedules",
-    "save",
-]
+__all__ = ["save"]

@@ -3,8 +3,3 @@
 contents.py  what the page says: figures, tables, verdicts, settings, provenance
 page.py      the page itself: self-contained HTML that loads and runs nothing
 """
-
-from orchestrator.report.contents import read_report
-from orchestrator.report.page import page
-
-__all__ = ["page", "read_report"]

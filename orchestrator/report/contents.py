@@ -17,10 +17,13 @@ from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
 from orchestrator.growth.searching import SearchReading, what_mattered
 from orchestrator.growth.standing import standing_lines, standing_of
-from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
+from orchestrator.plots.drawing.curve_figures import Drawing
 from orchestrator.plots.drawing.difference_figures import DifferenceDrawing, draw_forest
+from orchestrator.plots.drawing.final_values import FinalDrawing
+from orchestrator.plots.drawing.heat_maps import HeatMap
 from orchestrator.plots.drawing.options import MetricOptions
 from orchestrator.plots.drawing.style import plain_texts
+from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.search_figures import search_drawings
 from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.runs import RunFilter, RunRecord

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.export import export, rewrite_sweep_csv
 from orchestrator.export.blocks import Layout, Selection
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.replaced_table import check_replaceable
+from orchestrator.export.writing import export, rewrite_sweep_csv
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import OpenMode, Store, open_store

@@ -74,8 +74,9 @@ def _import_everything(*, whole: bool) -> None:
     """What a command would import: forked children have it at once."""
     import importlib
 
-    names = ["orchestrator.cli.submit", "orchestrator.store", "orchestrator.export", "orchestrator.plots"]
-    names += ["orchestrator.status.text", "orchestrator.status.reading", "orchestrator.report", "orchestrator.copying"]
+    names = ["orchestrator.cli.submit", "orchestrator.store", "orchestrator.export.writing"]
+    names += ["orchestrator.plots", "orchestrator.report.page"]
+    names += ["orchestrator.status.text", "orchestrator.status.reading", "orchestrator.copying"]
     names += ["orchestrator.comparison", "orchestrator.dashboard.serving.server", "rich.console", "psycopg", "pandas"]
     names += ["worker.__main__", "torch", "hlbgpt_core.commands.model_command"] if whole else []
     for name in names:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import ExportError
-from orchestrator.export import export
 from orchestrator.export.blocks import Layout, Selection
+from orchestrator.export.writing import export
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.opening.engine import sqlite_module

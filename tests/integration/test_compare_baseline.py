@@ -12,7 +12,7 @@ from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.queue.sweeps import NewSweep
-from orchestrator.report import read_report
+from orchestrator.report.contents import read_report
 from orchestrator.store import Store
 from orchestrator.sweep.definition import definition_of
 from orchestrator.sweep.options import axes_of

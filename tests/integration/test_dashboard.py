@@ -18,7 +18,8 @@ from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
 from orchestrator.dashboard.serving.server import known_name
 from orchestrator.dashboard.watching import overview_watch
 from orchestrator.export.metric_names import parse_metric
-from orchestrator.plots import Drawing, plot_curves
+from orchestrator.plots.drawing.curve_figures import Drawing
+from orchestrator.plots.figures import plot_curves
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason
 from orchestrator.queue.sweeps import NewArm, NewSweep

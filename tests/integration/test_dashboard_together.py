@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.dashboard.watching import sweep_watch
-from orchestrator.plots import plot_curves
+from orchestrator.plots.figures import plot_curves
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store

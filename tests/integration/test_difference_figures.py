@@ -15,7 +15,10 @@ from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
-from orchestrator.plots import DifferenceDrawing, Drawing, plot_differences, save
+from orchestrator.plots import save
+from orchestrator.plots.differences import plot_differences
+from orchestrator.plots.drawing.curve_figures import Drawing
+from orchestrator.plots.drawing.difference_figures import DifferenceDrawing
 from orchestrator.plots.drawing.style import parse_size
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State

@@ -10,18 +10,20 @@ import pytest
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive, Split
-from orchestrator import export
 from orchestrator.comparison.measuring.measures import PointChoice
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.errors import DatabaseBusyError
+from orchestrator.export.blocks import Selection
 from orchestrator.export.metric_names import Axis
+from orchestrator.export.writing import export
 from orchestrator.growth import searching
 from orchestrator.growth.early_stopping import RUNG, halving_of, judge
 from orchestrator.growth.search import SearchState
 from orchestrator.growth.searching import SearchReading
 from orchestrator.growth.standing import standing_lines, standing_of
-from orchestrator.plots import FinalDrawing, plot_final
+from orchestrator.plots.drawing.final_values import FinalDrawing
+from orchestrator.plots.figures import plot_final
 from orchestrator.plots.search_figures import search_drawings
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, Retry, State
@@ -138,7 +140,7 @@ def test_no_reader_takes_a_stopped_run_for_one_that_ended(store: Store, tmp_path
     at_rung = compare(store, wanted, Question(moment=PointChoice.AT, axis=Axis.TOKENS, place=2048))
     assert not any(group.missing for group in at_rung.groups), "up to the rung all are measured"
 
-    export.export(store, tmp_path / "runs.csv", export.Selection(runs=wanted))
+    export(store, tmp_path / "runs.csv", Selection(runs=wanted))
     with (tmp_path / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {int(row["run_id"]) for row in rows if not row["last_val_loss"]} == pruned

@@ -19,11 +19,11 @@ from sqlalchemy import update
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
-from orchestrator.export import export, export_to_stdout, rewrite_sweep_csv
 from orchestrator.export.blocks import Layout, Selection
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
+from orchestrator.export.writing import export, export_to_stdout, rewrite_sweep_csv
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason

@@ -9,9 +9,11 @@ import pytest
 
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
-from orchestrator.plots import Drawing, FinalDrawing, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.curve_sets import Band
+from orchestrator.plots.drawing.curve_figures import Drawing
+from orchestrator.plots.drawing.final_values import FinalDrawing
 from orchestrator.plots.figure_options import FigureOptions
+from orchestrator.plots.figures import plot_curves, plot_final, plot_schedules
 
 pytestmark = pytest.mark.reader
 

@@ -12,12 +12,12 @@ import pytest
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
-from orchestrator.export import export
 from orchestrator.export.blocks import Layout, Selection
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
 from orchestrator.export.metric_names import Axis
+from orchestrator.export.writing import export
 from orchestrator.plots.reading import Source
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason

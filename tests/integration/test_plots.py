@@ -18,12 +18,17 @@ from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Facts, Phase, Point, Progress, Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
-from orchestrator.export import Layout, Selection, export
+from orchestrator.export.blocks import Layout, Selection
 from orchestrator.export.metric_names import Axis, parse_metric
-from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
+from orchestrator.export.writing import export
+from orchestrator.plots import save
 from orchestrator.plots.curve_sets import Band
+from orchestrator.plots.drawing.curve_figures import Drawing
+from orchestrator.plots.drawing.final_values import FinalDrawing
+from orchestrator.plots.drawing.heat_maps import HeatMap
 from orchestrator.plots.drawing.style import COLOURS, line_styles, metric_label, parse_size
 from orchestrator.plots.drawing.ticks import plain_number
+from orchestrator.plots.figures import plot_curves, plot_final, plot_schedules
 from orchestrator.plots.reading import Source
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter

@@ -13,7 +13,8 @@ from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
-from orchestrator.report import page, read_report
+from orchestrator.report.contents import read_report
+from orchestrator.report.page import page
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 

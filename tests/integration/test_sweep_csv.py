@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.export import catch_up, rewrite_sweep_csv
 from orchestrator.export.csv_table import read_csv_rows
+from orchestrator.export.writing import catch_up, rewrite_sweep_csv
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from orchestrator.export import catch_up
+from orchestrator.export.writing import catch_up
 from orchestrator.store import Store
 
 CATCH_UP_SECONDS = 30.0
