@@ -5,14 +5,13 @@ data warm from run to run. Nothing here waits for the database: points go throug
 pipe. When the supervisor dies, so does this process: by the kernel's parent-death signal, or at the pipe's end.
 """
 
-import argparse
 import gc
 import math
 import os
 import queue
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -104,7 +103,7 @@ class Surroundings:
 
 def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surroundings) -> TrainingResult:
     """Train one run to its end. Raises what the trainer and the data raise."""
-    # Imported before the first run by `main`; here so that a stand-in for tests needs no torch.
+    # Imported before the first run by `serve`; here so that a stand-in for tests needs no torch.
     from hlbgpt_core.training.trainer import Checkpointing, train
 
     settings = Settings.from_dict(start.settings)
@@ -203,20 +202,14 @@ def read_messages(pipe: BinaryIO, control: Control, starts: "queue.SimpleQueue[S
     os._exit(1)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve one supervisor until it says to shut down."""
-    parser = argparse.ArgumentParser(prog="worker.trainer_process", allow_abbrev=False)
-    parser.add_argument("--read-fd", type=int, required=True)
-    parser.add_argument("--write-fd", type=int, required=True)
-    parser.add_argument("--parent-pid", type=int, required=True)
-    parser.add_argument("--device", default="cpu")
-    process, words = parser.parse_known_args(arguments)
+def serve(read_fd: int, write_fd: int, device: str, words: Sequence[str]) -> int:
+    """Serve one supervisor over the two pipes until it says to shut down; `words` are a trainer's options."""
     options = WorkerOptions.from_words(words, for_trainer=True)
     control = Control()
     starts: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
-    outbox, data = Outbox(os.fdopen(process.write_fd, "wb")), WarmData()
+    outbox, data = Outbox(os.fdopen(write_fd, "wb")), WarmData()
     reader = threading.Thread(
-        target=read_messages, args=(os.fdopen(process.read_fd, "rb"), control, starts, data), name="inbox", daemon=True
+        target=read_messages, args=(os.fdopen(read_fd, "rb"), control, starts, data), name="inbox", daemon=True
     )
     reader.start()
     # Read before the import: code that changes in between is then taken for changed, never for loaded.
@@ -229,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     digest = core.digest_of(sources)
     outbox.put(Ready(pid=os.getpid(), core_digest=digest))
-    around = Surroundings(device=process.device, core_digest=digest, options=options)
+    around = Surroundings(device=device, core_digest=digest, options=options)
     while (start := starts.get()) is not None:
         attend(start, outbox, control, data, around)
     outbox.close()

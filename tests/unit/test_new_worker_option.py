@@ -25,6 +25,7 @@ worker_command.WorkerOptions = dataclasses.make_dataclass(
 )
 
 import worker.__main__
+import worker.trainer.__main__
 from orchestrator.cli.main import run_program
 from worker import trainer_process
 from worker.pool import plan_places
@@ -58,8 +59,10 @@ trainer_process.Surroundings = lambda **given: trained.append(given["options"]) 
 read, write = os.pipe()
 trainer_process.load_trainer = lambda *given: None
 pipes = ["--read-fd", str(read), "--write-fd", str(os.dup(write)), "--parent-pid", "1"]
+worker.trainer.__main__.die_with_parent = lambda *given: None
+sys.argv = [*command[command.index("worker.trainer"):], *pipes]
 with contextlib.suppress(ZeroDivisionError):
-    trainer_process.main([*command[command.index("worker.trainer") + 1:], *pipes])
+    worker.trainer.__main__.main()
 
 print(json.dumps({
     "help": {name: help_of(*name.split()) for name in ("worker", "run", "launch slurm", "launch ray")},

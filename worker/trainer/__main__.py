@@ -13,9 +13,11 @@ from worker.trainer.blame import load_failure
 def main() -> int:
     """Serve one supervisor, or leave with the reason for which nobody can be served."""
     parser = argparse.ArgumentParser(prog="worker.trainer", allow_abbrev=False)
+    parser.add_argument("--read-fd", type=int, required=True)
     parser.add_argument("--write-fd", type=int, required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
-    given, _ = parser.parse_known_args()
+    parser.add_argument("--device", required=True)
+    given, options = parser.parse_known_args()
     die_with_parent(given.parent_pid)
     leave_signals_to_the_supervisor()
     try:
@@ -26,7 +28,7 @@ def main() -> int:
         with os.fdopen(given.write_fd, "wb") as pipe:
             pipe.write(json.dumps(message).encode() + b"\n")
         return 1
-    return trainer_process.main()
+    return trainer_process.serve(given.read_fd, given.write_fd, given.device, options)
 
 
 if __name__ == "__main__":
