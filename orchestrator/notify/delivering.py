@@ -27,11 +27,6 @@ from orchestrator.queue.notices import NOTICE_TRIES, Notice, NoticeKind
 from orchestrator.store import Store, StoreLocation
 from orchestrator.store.known import known_run, known_sweep
 
-# Longer than a holder goes without a change: the limit of a call, plus the time to end a command.
-LEASE_SECONDS = LIMIT_SECONDS + 30.0
-WAITS_SECONDS = (5.0, 30.0)
-POLL_SECONDS = 1.0
-
 Result = TypeVar("Result")
 
 
@@ -40,9 +35,10 @@ class DeliveryTiming:
     """The teller's time limits in seconds; tests shorten them."""
 
     limit: float = LIMIT_SECONDS
-    lease: float = LEASE_SECONDS
-    waits: tuple[float, ...] = WAITS_SECONDS
-    poll: float = POLL_SECONDS
+    # Longer than a holder goes without a change: the limit of a call, plus the time to end a command.
+    lease: float = LIMIT_SECONDS + 30.0
+    waits: tuple[float, ...] = (5.0, 30.0)
+    poll: float = 1.0
 
 
 @dataclass(kw_only=True)

@@ -14,12 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.locks import try_lock
 from orchestrator.files.state_folder import make_private_folder
 from orchestrator.queue.points import SyncMark
 from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.wandb_sync.session import SyncTiming
 
 _PROCESSES = "processes"
 _LOCK = "lock"
@@ -75,17 +79,8 @@ def bury(folder: Path, store: Store) -> None:
 class Leases:
     """Takes leases on runs for one owner, and renews them."""
 
-    def __init__(
-        self,
-        store: Store,
-        owner: str,
-        *,
-        lease_seconds: float,
-        session_seconds: float,
-        on_hang: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._store, self.owner, self._on_hang = store, owner, on_hang
-        self._lease_seconds, self._session_seconds = lease_seconds, session_seconds
+    def __init__(self, store: Store, owner: str, timing: "SyncTiming", on_hang: Callable[[], None]) -> None:
+        self._store, self.owner, self._timing, self._on_hang = store, owner, timing, on_hang
         self._seen: dict[str, tuple[SyncMark, float]] = {}
 
     @contextlib.contextmanager
@@ -118,13 +113,13 @@ class Leases:
         if seen is None or (seen.lease_owner, seen.leased_at) != (mark.lease_owner, mark.leased_at):
             self._seen[uid] = (mark, time.monotonic())
             return None
-        if time.monotonic() - since < self._lease_seconds:
+        if time.monotonic() - since < self._timing.lease_seconds:
             return None
         return self._store.take_sync(uid, self.owner, lapsed=mark)
 
     def _renew(self, uid: str, done: threading.Event) -> None:
-        until = time.monotonic() + self._session_seconds
-        while not done.wait(self._lease_seconds / 4):
+        until = time.monotonic() + self._timing.session_seconds
+        while not done.wait(self._timing.lease_seconds / 4):
             if time.monotonic() > until:
                 self._on_hang()
                 return

@@ -49,13 +49,7 @@ class Syncer:
     ) -> None:
         self._store, self._wandb, self._own, self._folder = store, wandb, own, wandb_folder
         self._project, self._say = project, say
-        self._leases = Leases(
-            store,
-            own.owner,
-            lease_seconds=timing.lease_seconds,
-            session_seconds=timing.session_seconds,
-            on_hang=on_hang,
-        )
+        self._leases = Leases(store, own.owner, timing, on_hang)
 
     def send_all(self, wanted: RunFilter) -> SyncCounts:
         """One pass over the runs of `wanted` that have news. Reports what W&B does not accept, and leaves it for
