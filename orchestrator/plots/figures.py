@@ -4,6 +4,7 @@ import dataclasses
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +27,7 @@ from orchestrator.plots.drawing.final_values import FinalDrawing, check_varies, 
 from orchestrator.plots.drawing.heat_maps import HeatMap, draw_heat_map
 from orchestrator.plots.drawing.style import Size, add_titles, lettering, plain_texts
 from orchestrator.plots.reading import Source
-from orchestrator.plots.run_curves import SIZES, RunCurve, last_points, newest_of_each_seed, of_x, with_flops
+from orchestrator.plots.run_curves import SIZES, RunCurve, newest_of_each_seed, of_x, with_flops
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
@@ -102,17 +103,16 @@ def plot_final(source: Store | str | Path, drawing: FinalDrawing | HeatMap, runs
     warnings += [*repeated, *check_comparable(drawable, drawing.metric, drawing, of_table=chosen.is_table)]
     if axis is Axis.FLOPS:
         found = with_flops(found)
-    found = last_points(found)
+    found = [dataclasses.replace(run, x=run.x[-1:], y=run.y[-1:]) for run in found]
     check_varies(found, names, left_out)
     warnings += chosen.cautions(found, timed=counts_seconds(drawing.metric))
     if isinstance(drawing, HeatMap):
-        heat_map = drawing
-        return _drawn(found, (), drawing.size, lambda last: draw_heat_map(last, heat_map, left_out), warnings)
+        draw_map = partial(draw_heat_map, drawing=drawing, left_out=left_out)
+        return _drawn(found, (), drawing.size, draw_map, warnings)
     if drawing.log_y:
         warnings += said_of_logarithms("--log_y", drawing.metric, [[float(run.y[-1])] for run in found])
-    final = drawing
     by = _grouping(drawing.by, *(settings_followed(drawing.against) or names), drawing.colour, drawing.style)
-    return _drawn(found, by, drawing.size, lambda last: draw_final(last, final, left_out), warnings)
+    return _drawn(found, by, drawing.size, partial(draw_final, drawing=drawing, left_out=left_out), warnings)
 
 
 def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, runs: RunFilter | None = None) -> Drawn:

@@ -84,11 +84,6 @@ def with_flops(runs: Sequence[RunCurve]) -> list[RunCurve]:
     return [replace(run, flops=fmean(arms[tuple(run.settings.items())])) for run in runs]
 
 
-def last_points(runs: Sequence[RunCurve]) -> list[RunCurve]:
-    """The runs with their last point alone."""
-    return [replace(run, x=run.x[-1:], y=run.y[-1:]) for run in runs]
-
-
 def place_of(run: RunCurve, name: str) -> Any:
     """The run's value of a setting, or its size, where `name` is one of SIZES."""
     return getattr(run, name) if name in SIZES else run.settings.get(name)

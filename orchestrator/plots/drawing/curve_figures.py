@@ -17,7 +17,6 @@ from orchestrator.plots.drawing.style import (
     LineStyle,
     Size,
     add_titles,
-    arm_labels,
     axis_label,
     dress,
     line_styles,
@@ -30,7 +29,7 @@ from orchestrator.plots.drawing.ticks import count_ticks, plain_logarithmic
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import restricted
-from orchestrator.wording.numbers import counted
+from orchestrator.wording.numbers import counted, short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +79,10 @@ def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
 
 
 def _labels(arms: Sequence[ArmCurve], names: Sequence[str]) -> list[str]:
-    return arm_labels([arm.settings for arm in arms], names, [arm.num_params for arm in arms])
+    """`depth 4, width 192 (3.1M)`: the settings `names` of each arm, and its size if sizes differ."""
+    differ = len({arm.num_params for arm in arms}) > 1
+    sizes = [f" ({short_count(arm.num_params)})" if differ and arm.num_params else "" for arm in arms]
+    return [(arm_label(arm.settings, names) or "all runs") + size for arm, size in zip(arms, sizes, strict=True)]
 
 
 def marked_labels(arms: Sequence[ArmCurve], names: Sequence[str], baseline: Mapping[str, Any]) -> list[str]:

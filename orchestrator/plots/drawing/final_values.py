@@ -65,7 +65,7 @@ def settings_followed(against: str) -> frozenset[str]:
     return _SETTINGS_OF_FLOPS if against == "flops" else _SETTINGS_OF_SIZE
 
 
-def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequence[RunCurve] = ()) -> "Figure":
+def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequence[RunCurve]) -> "Figure":
     """A dot per run, a line through the means with their 95 % t-intervals, and a power law if one fits.
 
     `left_out` are runs without a final value: the small print counts them.
@@ -215,7 +215,7 @@ def _crowded(values: Sequence[float]) -> bool:
     return min(b - a for a, b in pairwise(places)) < (places[-1] - places[0]) / 12
 
 
-def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
+def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve]) -> None:
     """Raise ExportError if one of the settings has only one value: there is nothing to draw against. The hint says
     whether runs `left_out`, which have no final value, have others."""
     for name in names:

@@ -70,7 +70,7 @@ class _Cell:
         return text + (f"\n{self.came or 'none'} of {self.came + self.lost} runs" if self.lost else "")
 
 
-def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence[RunCurve] = ()) -> "Figure":
+def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence[RunCurve]) -> "Figure":
     """A cell per pair of values; its colour and number are the mean last value of its runs.
 
     A cell with runs `left_out` (no final value) says how many: the survivors alone may look too good.

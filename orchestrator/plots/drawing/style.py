@@ -11,8 +11,6 @@ from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.drawing.ticks import LONGEST_PLAIN
 from orchestrator.plots.run_curves import RunCurve
-from orchestrator.sweep.arm_labels import arm_label
-from orchestrator.wording.numbers import short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,12 +156,6 @@ def _palette(count: int) -> Sequence[Any]:
 
     scale = colormaps["viridis"]
     return [scale(0.92 * place / (count - 1)) for place in range(count)]
-
-
-def arm_labels(arms: Sequence[Mapping[str, Any]], names: Sequence[str], num_params: Sequence[int]) -> list[str]:
-    """`depth 4, width 192 (3.1M)`: the settings `names` of each arm, and its size if sizes differ."""
-    sizes = [f" ({short_count(size)})" if size and len(set(num_params)) > 1 else "" for size in num_params]
-    return [(arm_label(arm, names) or "all runs") + size for arm, size in zip(arms, sizes, strict=True)]
 
 
 def axis_label(x: Axis | Metric, tokenizers: Iterable[Any] = ()) -> str:
