@@ -21,6 +21,8 @@ from orchestrator.queue.states import OPEN, Action, Reason, Retry, State, source
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
+IdleYesOption = Annotated[bool, typer.Option("--yes", "-y", hidden=True, help="For older scripts.")]
+
 
 def cancel(
     runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False
@@ -33,10 +35,7 @@ def cancel(
 
 
 def pause(
-    runs: RunFilterOptions,
-    database: DatabaseOption,
-    as_json: JsonOption = False,
-    yes: bool = option(False, "--yes", "-y", hidden=True, help="For older scripts."),
+    runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: IdleYesOption = False
 ) -> None:
     """Stop workers from taking these runs, until hlbq unpause. Those that are running go on."""
     # One that runs goes on; once it is back in the queue, no worker claims it.
@@ -46,10 +45,7 @@ def pause(
 
 
 def unpause(
-    runs: RunFilterOptions,
-    database: DatabaseOption,
-    as_json: JsonOption = False,
-    yes: bool = option(False, "--yes", "-y", hidden=True, help="For older scripts."),
+    runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: IdleYesOption = False
 ) -> None:
     """Let workers take runs that were paused."""
     chosen = narrowed(runs.to_chosen("hlbq unpause --sweep 3"), OPEN)

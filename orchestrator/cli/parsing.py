@@ -38,7 +38,7 @@ def same_spelling(name: str) -> str:
 
 
 class VariadicCommand(TyperCommand):
-    """A command whose list options take several values at once. Use it as `@app.command(cls=VariadicCommand)`."""
+    """A command whose list options take several values at once, as every command of hlbq is."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read `args` into the context's parameters; none is left. Raises UsageError, with the nearest option for an

@@ -47,7 +47,7 @@ class History:
 UNKNOWN = History()
 
 
-def print_review(plan: Plan, history: History = UNKNOWN) -> None:
+def print_review(plan: Plan, history: History) -> None:
     """Every arm with the settings that differ, every combination that was left out, and an estimate, on stdout.
     `history` is what `read_history` gives."""
     names = list(dict.fromkeys([*plan.varying(), *SIZE_SETTINGS]))
@@ -185,7 +185,7 @@ def _prepared_tokens(dataset: str, tokenizer: str) -> int | None:
     return manifest.train_tokens if manifest else None
 
 
-def plan_json(plan: Plan, history: History, seeds: "SeedPlan | None" = None) -> Mapping[str, Any]:
+def plan_json(plan: Plan, history: History, seeds: "SeedPlan | None") -> Mapping[str, Any]:
     """The plan for programs."""
     seconds = estimated_seconds(plan, history)
     return {

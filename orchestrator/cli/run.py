@@ -124,7 +124,7 @@ def check_append(options: SweepOptions, path: str) -> None:
         )
 
 
-def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
+def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None) -> bool:
     """Make the workers train the sweep, with a live view. True if a signal stopped them."""
     came: list[int] = []
 
