@@ -24,22 +24,23 @@ class TableWriter(Protocol):
 
 
 class CsvTable:
-    """Comma-separated values; cells.py formats the values."""
+    """Comma-separated values; cells.py formats the values. `others` are columns that new rows leave empty."""
 
-    def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
+    def __init__(self, stream: IO[bytes], columns: Sequence[Column], others: Sequence[str] = ()) -> None:
         # An error message can hold bytes that are not text; they must not spoil the table.
         self._text = io.TextIOWrapper(
             stream, encoding="utf-8", errors="backslashreplace", newline="", write_through=False
         )
         self.rows = CsvRows(self._text)
-        self.rows.row([column.name for column in columns])
+        self.rows.row([*(column.name for column in columns), *others])
+        self._empty = [[None]] * len(others)
         self._holds_lists = any(column.kind in LISTS for column in columns)
         self._texts = [column.kind is Kind.TEXT for column in columns]
 
     def write(self, block: Block) -> None:
         """Write some rows."""
         if self._holds_lists:
-            self.rows.row_of_values(values[0] for values in block)
+            self.rows.row_of_values(values[0] for values in (*block, *self._empty))
         else:
             self.rows.columns(block, self._texts)
 

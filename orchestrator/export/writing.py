@@ -10,9 +10,9 @@ from typing import IO
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.errors import ExportError
-from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of
+from orchestrator.export.blocks import Layout, NewMetricError, Selection, blocks, columns_of
 from orchestrator.export.cells import read_text_cell
-from orchestrator.export.columns import Column, Kind
+from orchestrator.export.columns import Column
 from orchestrator.export.csv_table import KEY_COLUMN, csv_header, holds_runs, read_raw_rows
 from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
 from orchestrator.files.replaced_file import (
@@ -178,39 +178,22 @@ def _merge(
         def attempt(columns: Sequence[Column]) -> int:
             names = [column.name for column in columns]
             names += [name for name in header if name not in set(names)]
-            writer = _Padded(stream, columns, names[len(columns) :])
             count, kept = None, 0
-            try:
+            with contextlib.closing(CsvTable(stream, columns, names[len(columns) :])) as writer:
                 for row in read_raw_rows(path) if header else ():
                     uid = read_text_cell(row[KEY_COLUMN])
                     if uid in own and count is None:
                         count = _write_blocks(writer, store, selection, columns)
                     elif keep(uid):
-                        writer.table.rows.row([row.get(name, "") for name in names])
+                        writer.rows.row([row.get(name, "") for name in names])
                         kept += 1
                 if count is None and kept and must_hold_own:
                     raise ExportError(
                         f"another program or database has replaced '{path}' meanwhile", "It was left as it is."
                     )
                 return _write_blocks(writer, store, selection, columns) if count is None else count
-            finally:
-                writer.close()
 
         return _with_all_metrics(store, selection, stream, attempt)
-
-
-class _Padded:
-    """A CSV whose new rows leave columns empty that only earlier rows have."""
-
-    def __init__(self, stream: IO[bytes], own: Sequence[Column], others: Sequence[str]) -> None:
-        self.table = CsvTable(stream, [*own, *(Column(name=name, kind=Kind.TEXT) for name in others)])
-        self._missing = len(others)
-
-    def write(self, block: Block) -> None:
-        self.table.write([*block, *([[None] * len(block[0])] * self._missing)])
-
-    def close(self) -> None:
-        self.table.close()
 
 
 def _uids(store: Store, wanted: RunFilter) -> frozenset[str]:
