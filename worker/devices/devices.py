@@ -1,7 +1,7 @@
 """Which devices workers use, found without torch: only the trainer process loads that."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,23 @@ _RENUMBERING_SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A device of this host. `torch_device` is its name inside the trainer, which sees no GPU but this one.
-
-    `gpu` is the driver's number of it, None for the CPU; `uuid` the driver's name of a GPU, empty for the CPU.
-    """
+    """A device of this host. `gpu` is the driver's number of it, None for the CPU; `uuid` the driver's name of a GPU,
+    empty for the CPU."""
 
     name: str
     description: str
-    torch_device: str
     gpu: int | None = None
-    environment: tuple[tuple[str, str], ...] = ()
     uuid: str = ""
+
+    @property
+    def torch_device(self) -> str:
+        """Its name inside the trainer, which sees no GPU but this one."""
+        return "cpu" if self.gpu is None else "cuda:0"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Shows the trainer this GPU alone, by its UUID, so that the order of devices can't mislead; or none."""
+        return {"CUDA_VISIBLE_DEVICES": self.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def choose_device(gpu: int | None, device: str | None) -> Device:
@@ -72,26 +78,18 @@ def _gpu_numbered(number: int, gpus: Sequence[Gpu]) -> Gpu:
 
 
 def gpu_device(gpu: Gpu) -> Device:
-    """The device of one GPU: pinned by its UUID, so that the order of devices can't mislead."""
-    pinned = (("CUDA_VISIBLE_DEVICES", gpu.uuid), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
+    """The device of one GPU."""
     name = f"gpu{gpu.index}"
     renumbered = any(os.environ.get(variable) for variable in _RENUMBERING_SCHEDULERS)
     if renumbered or gpu.uuid.startswith("MIG-"):
         # Two jobs on one host may both see their GPU as number 0, and must not be taken for sharing it.
         name = f"{name}-{gpu.uuid.removeprefix('GPU-').removeprefix('MIG-')[:8]}"
-    return Device(
-        name=name,
-        description=gpu.description,
-        torch_device="cuda:0",
-        gpu=gpu.index,
-        environment=pinned,
-        uuid=gpu.uuid,
-    )
+    return Device(name=name, description=gpu.description, gpu=gpu.index, uuid=gpu.uuid)
 
 
 def cpu_device() -> Device:
     """The processor as a device; GPUs are hidden from the trainer."""
-    return Device(name="cpu", description=_processor(), torch_device="cpu", environment=(("CUDA_VISIBLE_DEVICES", ""),))
+    return Device(name="cpu", description=_processor())
 
 
 def _visible(gpus: Sequence[Gpu]) -> list[Gpu]:

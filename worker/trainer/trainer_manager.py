@@ -31,7 +31,7 @@ class TrainerManager:
         self._command, self._say, self._kill_grace_seconds = tuple(command), say, kill_grace_seconds
         # One setting for both libraries that torch may compute with; the thread count decides the last bits.
         count = str(threads)
-        self._environment = {**dict(device.environment), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        self._environment = {**device.environment, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
         self._core = CoreCode()
         self._handle: TrainerHandle | None = None
         self._sources: dict[str, Mapping[str, bytes]] = {}

@@ -26,7 +26,7 @@ def no_gpu(driver: StandInDriver, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_is_pinned_by_its_uuid() -> None:
     device = choose_device(1, None)
     assert device.name == "gpu1" and device.torch_device == "cuda:0"
-    assert dict(device.environment)["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
+    assert device.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
 
 
 @pytest.mark.usefixtures("driver")
@@ -119,7 +119,7 @@ def test_schedulers_name_gpus_in_more_than_one_way(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-0123456789")
     device = choose_device(None, None)
     assert device.name == "gpu0-01234567" and "MIG" in device.description
-    assert dict(device.environment)["CUDA_VISIBLE_DEVICES"] == "MIG-0123456789"
+    assert device.environment["CUDA_VISIBLE_DEVICES"] == "MIG-0123456789"
 
 
 CUDA_LIBRARY = """
