@@ -98,18 +98,13 @@ def read_report(
     """
     sweep = known_sweep(store, sweep_id)
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
-    metric = find_metric(store, wanted, metric).name
-    options = MetricOptions(
-        metric=metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
-    )
-    question = Question(
-        metric=metric,
-        baseline=baseline,
-        allow_mixed_data=allow_mixed_data,
-        allow_mixed_evaluation=allow_mixed_evaluation,
-    )
+    asked: dict[str, Any] = {
+        "metric": find_metric(store, wanted, metric).name,
+        "allow_mixed_data": allow_mixed_data,
+        "allow_mixed_evaluation": allow_mixed_evaluation,
+    }
     try:
-        comparison, not_compared = recorded(compare(store, wanted, question)), ""
+        comparison, not_compared = recorded(compare(store, wanted, Question(**asked, baseline=baseline))), ""
     except UsageError as error:
         comparison, not_compared = None, f"{error.message}. {error.hint}"
     runs = ReportedRuns.of(store.runs(wanted), listed=MOST_RUNS_LISTED)
@@ -124,7 +119,7 @@ def read_report(
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
             *_growth(store, sweep),
             _verdicts(comparison, not_compared),
-            _drawn_section(store, wanted, options, runs, comparison),
+            _drawn_section(store, wanted, MetricOptions(**asked), runs, comparison),
             ReportSection(
                 heading="Runs",
                 tables=[_run_table(runs.listed, names, store.same_code(), tested)],
