@@ -95,23 +95,18 @@ def read_labels(asked: Any) -> Labels:
     """Labels from a page's JSON, checked. Raises UsageError."""
     if not isinstance(asked, dict) or set(asked) - set(Labels.__dataclass_fields__):
         raise UsageError("the request names something other than sweep, run, name, note, add, remove")
-    sweep, run = asked.get("sweep", 0), asked.get("run", 0)
-    for what, number in (("sweep", sweep), ("run", run)):
-        if not _is_number(number, 0):
-            raise UsageError(f"'{what}' is not the number of a {what}")
-    if bool(sweep) == bool(run):
-        raise UsageError("the request must name a sweep or a run")
-    name, note = asked.get("name"), asked.get("note")
-    for what, text in (("name", name), ("note", note)):
-        if not isinstance(text, str | None):
-            raise UsageError(f"the {what} must be a text")
+    sweep, run, name, note = asked.get("sweep", 0), asked.get("run", 0), asked.get("name"), asked.get("note")
+    if not (_is_number(sweep, 0) and _is_number(run, 0)) or bool(sweep) == bool(run):
+        raise UsageError("the request must name a sweep or a run, by its number")
+    if not isinstance(name, str | None) or not isinstance(note, str | None):
+        raise UsageError("a name and a note must be texts")
     if run and name is not None:
         raise UsageError("runs have no names", "Use a note or a tag.")
-    tags = {one: asked.get(one, []) for one in ("add", "remove")}
-    for what, own in tags.items():
+    tags = asked.get("add", []), asked.get("remove", [])
+    for own in tags:
         if not isinstance(own, list) or len(own) > MOST_TAGS or not all(isinstance(one, str) for one in own):
-            raise UsageError(f"'{what}' must be a list of at most {MOST_TAGS} tags")
-    add, remove = (tuple(map(checked_tag, own)) for own in tags.values())
+            raise UsageError(f"what to add and to remove must be lists of at most {MOST_TAGS} tags")
+    add, remove = (tuple(map(checked_tag, own)) for own in tags)
     name, note = name if name is None else checked_name(name), note if note is None else checked_note(note)
     return Labels(sweep=sweep, run=run, name=name, note=note, add=add, remove=remove)
 
