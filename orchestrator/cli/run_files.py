@@ -22,7 +22,6 @@ from orchestrator.launch.python_process import become_core_command
 from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.runs import RunRecord
 
-MAX_SEED = 2**63 - 1
 _DEVICE = re.compile(r"cpu|auto|cuda(:\d{1,3})?")
 
 
@@ -70,7 +69,7 @@ def generate(
     ),
     top_k: int = option(0, min=0, help="Draw from this many of the likeliest tokens; 0: from all."),
     length: int = option(200, min=1, max=1_000_000, help="At most this many tokens."),
-    seed: int = option(0, min=0, max=MAX_SEED, help="The same seed gives the same text."),
+    seed: int = option(0, min=0, help="The same seed gives the same text."),
     device: str = option("cpu", help="cpu, auto or cuda:N."),
     as_json: JsonOption = False,
 ) -> None:
