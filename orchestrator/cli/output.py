@@ -4,6 +4,7 @@ Output for pipes goes to stdout (`print_table`, `print_json`, `say`); notes, war
 stderr (`note`, `warn`, `ask`). None of them prints a control character, whatever a sweep is called.
 """
 
+import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from orchestrator.errors import UsageError
 from orchestrator.wording.commands import naming_database as naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
-from orchestrator.wording.plain import json_text, printable, printable_lines
+from orchestrator.wording.plain import printable, printable_lines
 from orchestrator.wording.tables import TextTable, wrapped
 
 if TYPE_CHECKING:
@@ -69,9 +70,14 @@ def warn(*texts: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; records become objects. Non-finite numbers become null, as JSON has none."""
+    """One JSON document on stdout; records become objects. Non-finite numbers become null, as JSON has none, and every
+    letter that cannot be shown is escaped."""
     # A stdout in another encoding than UTF-8 would lose letters.
-    print(json_text(_plain(value), indent=2, ascii_only=not (sys.stdout.encoding or "").lower().startswith("utf")))
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    text = json.dumps(_plain(value), ensure_ascii=not is_unicode, indent=2)
+    if not text.replace("\n", "").isprintable():
+        text = "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+    print(text)
 
 
 def print_result(value: Any, text: str, *, as_json: bool) -> None:
