@@ -14,7 +14,7 @@ from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.reading.status import ArmSample
-from orchestrator.wording.numbers import device_hours_text
+from orchestrator.wording.numbers import hours_text
 
 # This many runs are a sample of the speed and of pending runs, so a sweep of any size takes milliseconds.
 SAMPLED_RUNS = 200
@@ -43,9 +43,10 @@ def seconds_left(store: Store, sweeps: Sequence[SweepRecord], now: float) -> Map
 
 
 def hours_spent(store: Store, sweep_ids: Sequence[int]) -> str:
-    """The hours of devices that sweeps took so far; empty before they took any."""
+    """`12.5 GPU-hours`: what sweeps took so far; of devices that are no GPUs it is `device-hours`. Empty for none."""
     hours = store.device_hours(sweep_ids).values()
-    return device_hours_text(sum(one.gpu for one in hours), sum(one.other for one in hours))
+    totals = {"GPU-hours": sum(one.gpu for one in hours), "device-hours": sum(one.other for one in hours)}
+    return ", ".join(f"{hours_text(total)} {noun}" for noun, total in totals.items() if total)
 
 
 def estimate_sweeps(

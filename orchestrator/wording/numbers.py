@@ -39,12 +39,6 @@ def hours_text(hours: float) -> str:
     return f"{hours:,.{2 if hours < 10 else 1 if hours < 100 else 0}f}" if hours >= 0.005 else "<0.01"
 
 
-def device_hours_text(gpu: float, other: float) -> str:
-    """`12.5 GPU-hours`; hours of devices that are no GPUs are `device-hours`. Empty for none."""
-    named = (f"{hours_text(hours)} {noun}" for hours, noun in ((gpu, "GPU-hours"), (other, "device-hours")) if hours)
-    return ", ".join(named)
-
-
 def loss_text(loss: float | None) -> str:
     """A loss to four digits; empty for None."""
     return "" if loss is None else f"{loss:.4f}"
