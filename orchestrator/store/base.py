@@ -21,6 +21,16 @@ _ROWS_A_STATEMENT = 10_000
 
 to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
+# Endings of an insert. SQLAlchemy's own would load all of its PostgreSQL for whoever only reads an SQLite file.
+UNLESS_THERE = "ON CONFLICT DO NOTHING"
+
+
+def or_replace(table: Table) -> str:
+    """The ending of an insert by which a row takes the place of the one with its key."""
+    key = ", ".join(table.primary_key.columns.keys())
+    values = ", ".join(f"{column.name} = excluded.{column.name}" for column in table.c if not column.primary_key)
+    return f"ON CONFLICT ({key}) DO UPDATE SET {values}"
+
 
 def storable(text: str) -> str:
     """Text as both databases take it: errors may quote bytes of a file or of a log that are no text at all."""
@@ -105,12 +115,12 @@ def _column_values(column: Column[Any], values: Sequence[Any]) -> list[Any]:
     return list(values)
 
 
-def insert_one(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+def insert_one(connection: Connection, table: Table, row: Mapping[str, Any], *, ending: str = "") -> None:
     """One row by the driver itself: half the cost of the same by SQLAlchemy, which counts where claims queue up.
 
-    Values must be what the driver takes: text, numbers, None.
+    Values must be what the driver takes: text, numbers, None. `ending` is SQL that follows them.
     """
-    statement = _insert_statement(connection.dialect.name, table.name, tuple(row))
+    statement = _insert_statement(connection.dialect.name, table.name, tuple(row)) + ending
     connection.exec_driver_sql(statement, tuple(row.values()))
 
 

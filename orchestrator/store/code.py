@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection
 
-from sqlalchemy import Connection, Table, TextClause, func, select, text, update
+from sqlalchemy import Connection, func, select, update
 
 from orchestrator.queue.code import CodeRecord, SameCode
 from orchestrator.queue.states import State
-from orchestrator.store.base import Author, StoreBase
+from orchestrator.store.base import UNLESS_THERE, Author, StoreBase, insert_one
 from orchestrator.store.events import record_event
 from orchestrator.store.filters import in_sweeps
 from orchestrator.store.rows import read_code, record_of
@@ -30,14 +30,6 @@ def _free(connection: Connection, is_free: Callable[[str, str], bool], author: A
     return len(freed)
 
 
-def _insert_unless_there(table: Table) -> TextClause:
-    """Insert a row unless one of its key is there: on PostgreSQL another process may insert that at the same moment,
-    unseen."""
-    names, key = [column.name for column in table.c], [column.name for column in table.primary_key]
-    values = f"({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
-    return text(f"INSERT INTO {table.name} {values} ON CONFLICT ({', '.join(key)}) DO NOTHING")
-
-
 class CodeStore(StoreBase):
     """Code by its digest."""
 
@@ -58,7 +50,7 @@ class CodeStore(StoreBase):
         author = self._author(actor)
         with self._write() as connection:
             values = {"first": first, "second": second, "at": author.now, "actor": actor, "why": why}
-            connection.execute(_insert_unless_there(same_code), values)
+            insert_one(connection, same_code, values, ending=UNLESS_THERE)
             record_event(connection, author, "same code", why=f"{first} {second}: {why}")
             return _free(connection, read_same_code(connection).equal, author, "its code is now the same as {}")
 
@@ -79,7 +71,7 @@ class CodeStore(StoreBase):
     def keep_code(self, record: CodeRecord) -> None:
         """Keep the sources of a digest; those that are there stay."""
         with self._write() as connection:
-            connection.execute(_insert_unless_there(code), {**vars(record), "first_at": self._clock()})
+            insert_one(connection, code, {**vars(record), "first_at": self._clock()}, ending=UNLESS_THERE)
 
     def codes(self) -> list[CodeRecord]:
         """All kept code without its sources, oldest first."""

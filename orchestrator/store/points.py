@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 from hlbgpt_core.points import Point, Split
 from orchestrator.queue.attempts import Lease
 from orchestrator.queue.points import ReceivedPoint, StoredPoint
-from orchestrator.store.base import insert_many, to_json
+from orchestrator.store.base import insert_many, or_replace, to_json
 from orchestrator.store.tables import points
 
 NAN, PLUS_INFINITY, MINUS_INFINITY = "nan", "+inf", "-inf"
@@ -22,11 +22,8 @@ _NUMBERS = (*_METRICS, *_COUNTERS)
 _POINT_COLUMNS = ("split", "step", "fence", "extra", "nonfinite", *_NUMBERS)
 _point_of = operator.itemgetter(*(points.c.keys().index(name) for name in _POINT_COLUMNS))
 
-_KEY = ("run_id", "split", "step")
-_COLUMNS = [column.name for column in points.c]
-_OR_REPLACE = f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET " + ", ".join(
-    f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEY
-)
+_COLUMNS = points.c.keys()
+_OR_REPLACE = or_replace(points)
 
 
 def upsert_points(connection: Connection, lease: Lease, new: Sequence[Point]) -> None:

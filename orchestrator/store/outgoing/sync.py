@@ -7,13 +7,13 @@ before with what they see now, and never two clocks.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import SyncError
 from orchestrator.queue.points import Sendable, StoredPoint, SyncMark
 from orchestrator.queue.runs import RunFilter
-from orchestrator.store.base import StoreBase
+from orchestrator.store.base import UNLESS_THERE, StoreBase, insert_one
 from orchestrator.store.filters import ENDED
 from orchestrator.store.points import read_point
 from orchestrator.store.reading.pages import ENDING, by_sweep, chosen, next_page
@@ -21,7 +21,6 @@ from orchestrator.store.rows import RUN_ROWS, record_of, run_record
 from orchestrator.store.tables import points, runs, sync_marks
 
 _ENDING = case((ENDED, ENDING), else_="")
-_NEW_MARK = text("INSERT INTO sync_marks (run_uid) VALUES (:uid) ON CONFLICT (run_uid) DO NOTHING")
 # Within a step, for good: train, val, test. A run that was stopped before its test gets that point after the others.
 _IN_A_STEP = (points.c.split == Split.TEST.value, points.c.split)
 
@@ -79,7 +78,7 @@ class SyncStore(StoreBase):
             there = select(runs.c.id).where(runs.c.uid == uid).with_for_update(read=True, key_share=True)
             if connection.execute(there).first() is None:
                 return None
-            connection.execute(_NEW_MARK, {"uid": uid})
+            insert_one(connection, sync_marks, {"run_uid": uid}, ending=UNLESS_THERE)
             row = connection.execute(
                 update(sync_marks)
                 .where(sync_marks.c.run_uid == uid, or_(*free))

@@ -10,10 +10,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, case, func, or_, select, text
+from sqlalchemy import Connection, case, func, or_, select
 
 from orchestrator.queue.workers import ArmMemory, DeviceHours, DeviceReading, DeviceSample
-from orchestrator.store.base import StoreBase
+from orchestrator.store.base import StoreBase, insert_one, or_replace
 from orchestrator.store.filters import WAITING, in_sweeps, one_of
 from orchestrator.store.rows import record_of
 from orchestrator.store.tables import LIVE, arms, attempts, device_samples, runs, workers
@@ -22,13 +22,7 @@ from orchestrator.store.tables import LIVE, arms, attempts, device_samples, runs
 SAMPLE_EVERY_BEATS = 3
 PLACES_A_LEVEL = 60
 LEVELS = 12
-_COLUMNS = ("at", "temperature_celsius", "use_percent", "memory_bytes")
-# The same words on both engines. SQLAlchemy's own upserts would load all of its PostgreSQL for a SQLite file.
-_KEEP = text(
-    f"INSERT INTO device_samples (worker_id, place, {', '.join(_COLUMNS)})"
-    f" VALUES (:worker_id, :place, {', '.join(f':{name}' for name in _COLUMNS)})"
-    f" ON CONFLICT (worker_id, place) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
-)
+_OR_REPLACE = or_replace(device_samples)
 
 
 def place_of(number: int) -> int:
@@ -42,7 +36,8 @@ def keep_sample(connection: Connection, worker_id: int, beat: int, at: float, re
     """Keep what a beat says of the device, if it is one that is kept, and says anything."""
     number, rest = divmod(beat - 1, SAMPLE_EVERY_BEATS)
     if rest == 0 and reading != DeviceReading():
-        connection.execute(_KEEP, {"worker_id": worker_id, "place": place_of(number + 1), "at": at, **asdict(reading)})
+        row = {"worker_id": worker_id, "place": place_of(number + 1), "at": at, **asdict(reading)}
+        insert_one(connection, device_samples, row, ending=_OR_REPLACE)
 
 
 class DeviceStore(StoreBase):
