@@ -105,12 +105,11 @@ class Teller:
         event, line = told.notice.kind.value, summary(told)
         environment = {"HLBQ_EVENT": event, "HLBQ_SUMMARY": line, "HLBQ_DB": self.store.location.public}
         error = call(command, message_text(told), environment, limit_seconds=self.timing.limit)
+        self._insist(lambda: self.store.notice_tried(held, error))
         if not error:
-            self._insist(lambda: self.store.notice_told(held))
             self.told += 1
             self.say(f"delivered: {line}")
             return
-        self._insist(lambda: self.store.notice_failed(held, error))
         last = held.tries >= NOTICE_TRIES
         self.given_up += last
         self.say(f"try {held.tries} of {NOTICE_TRIES} failed ({error}): {line}")

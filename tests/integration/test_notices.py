@@ -256,7 +256,7 @@ def test_a_notice_that_another_host_holds_waits_for_its_lease(
     began = clock()
     teller(store, clock, host="here").tell_all()
     assert clock() - began >= DeliveryTiming().lease
-    assert not store.notice_told(held) and len(events(store, "notified")) == 1
+    assert not store.notice_tried(held, "") and len(events(store, "notified")) == 1
 
 
 def test_one_teller_a_host_is_at_work(store: Store, clock: VirtualClock, own_folder: Path) -> None:

@@ -68,7 +68,7 @@ def fill(store: Store, clock: VirtualClock) -> None:
     [notice] = store.undelivered()
     held = store.take_notice(notice, "here", tries=1)
     assert held is not None
-    store.notice_failed(held, "exit code 7")
+    store.notice_tried(held, "exit code 7")
 
     uid = finished_uid(store)
     store.take_sync(uid, "a sync")

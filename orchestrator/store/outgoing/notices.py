@@ -38,21 +38,17 @@ class NoticeStore(StoreBase):
             row = connection.execute(_ROWS.where(notices.c.id == seen.id)).one()
             return _notice(row)
 
-    def notice_told(self, held: Notice) -> bool:
-        """The command succeeded; False if the notice is no longer held as it was."""
-        now = self._clock()
+    def notice_tried(self, held: Notice, error: str) -> bool:
+        """Let a notice go whose command has succeeded (`error` is empty) or failed; False if it is no longer held as it
+        was."""
+        author = self._author(NOTIFIER)
+        delivered_at = None if error else author.now
+        action = "notify failed" if error else "notified"
+        why = f"{held.kind}, try {held.tries}" + (f": {error}" if error else "")
         with self._write() as connection:
-            told = _change(connection, held, holder="", error="", delivered_at=now)
-            if told:
-                self._record(connection, held, "notified", f"{held.kind}, try {held.tries}")
-            return told
-
-    def notice_failed(self, held: Notice, error: str) -> bool:
-        """The command failed, or its teller died: let the notice go. False if it is no longer held as it was."""
-        with self._write() as connection:
-            changed = _change(connection, held, holder="", error=error)
+            changed = _change(connection, held, holder="", error=error, delivered_at=delivered_at)
             if changed:
-                self._record(connection, held, "notify failed", f"{held.kind}, try {held.tries}: {error}")
+                record_event(connection, author, action, sweep_id=held.sweep_id, run_id=held.run_id, why=why)
             return changed
 
     def best_run(self, sweep_id: int) -> RunRecord | None:
@@ -73,10 +69,6 @@ class NoticeStore(StoreBase):
             if not losses:
                 return None
             return one_run(connection, min(losses, key=lambda run_id: (losses[run_id], run_id)))
-
-    def _record(self, connection: Connection, notice: Notice, action: str, why: str) -> None:
-        author = self._author(NOTIFIER)
-        record_event(connection, author, action, sweep_id=notice.sweep_id, run_id=notice.run_id, why=why)
 
 
 def _change(connection: Connection, seen: Notice, **values: Any) -> bool:
