@@ -15,8 +15,7 @@ from orchestrator.comparison.judging.policy import Closure, ClosureReason, Decid
 from orchestrator.comparison.judging.running_evidence import running_evidence
 from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.statistics import ALPHA
-from orchestrator.growth.evidence import counted_seeds
-from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
+from orchestrator.growth.steps import Results, Step, counted_seeds, judge_rounds, seeds_ahead, skip, skipped_seeds
 
 
 def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, workers: int = 1) -> Step:

@@ -57,6 +57,11 @@ def seeds_ahead(
     return dict.fromkeys(arms, min(policy.max_seeds, max(policy.first_look, round + ahead)))
 
 
+def counted_seeds(ended: "NDArray[Any]") -> "NDArray[Any]":
+    """How many first seeds of each arm (a row) have ended without a gap."""
+    return ended.cumprod(axis=-1).sum(axis=-1)  # type: ignore[no-any-return]
+
+
 def judge_rounds(
     policy: DecidePolicy, before: int, last_complete: Callable[[], int], judge: Callable[[int], None]
 ) -> int:
