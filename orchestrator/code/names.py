@@ -45,15 +45,19 @@ def find_digest(store: Store, name: str) -> str:
 
 def find_code(store: Store, name: str) -> NamedCode:
     """The code that `name` stands for, as `find_digest` reads it. Raises UsageError without its sources."""
+    if name == HERE:
+        core = CoreCode()
+        sources = core.sources()
+        return NamedCode(digest=core.digest_of(sources), sources=sources)
     digest = find_digest(store, name)
-    record = store.code(digest) if name != HERE else None
-    sources = known_sources(store, digest) if record is None else unpack(record)
-    if sources is None:
+    record = store.code(digest)
+    found = known_sources(store, digest) if record is None else unpack(record)
+    if found is None:
         raise UsageError(
             f"the database does not hold the sources of code {digest}",
             "It is older than hlbq's record of sources. See the git commit: hlbq show RUN",
         )
-    return NamedCode(digest=digest, sources=sources)
+    return NamedCode(digest=digest, sources=found)
 
 
 def known_sources(store: Store, digest: str) -> Mapping[str, bytes] | None:

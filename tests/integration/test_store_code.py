@@ -2,11 +2,12 @@
 
 import pytest
 
+from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.points import Split
 from hlbgpt_core.same_code import SAME_CODE
 from orchestrator.code.archive import LARGEST_BYTES, pack, unpack
 from orchestrator.code.differences import diff_lines, diff_size
-from orchestrator.code.names import find_digest
+from orchestrator.code.names import find_code, find_digest
 from orchestrator.comparison.planning import read_noise
 from orchestrator.errors import UsageError
 from orchestrator.growth.by_hand import stored_arms
@@ -240,3 +241,12 @@ def test_a_digest_may_begin_with_digits_alone(store: Store) -> None:
     for name, why in (("87654321", "no run 87654321"), ("9" * 16, "no run 9"), ("12", "no run 12")):
         with pytest.raises(UsageError, match=why):
             find_digest(store, name)
+
+
+def test_the_code_here_is_that_on_disk_where_the_same_digest_was_kept_with_other_comments(store: Store) -> None:
+    here = CoreCode()
+    on_disk = here.sources()
+    kept = {**on_disk, "settings.py": on_disk["settings.py"] + b"# a comment\n"}
+    store.keep_code(pack(here.digest(), kept, git_commit=""))
+    assert find_code(store, "here").sources == on_disk
+    assert find_code(store, here.digest()).sources == kept
