@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import UsageError
@@ -60,10 +61,9 @@ def addition_to(
 
 def other_code(store: Store, sweep: SweepRecord) -> list[str]:
     """A warning if the sweep's runs were computed by other code than the code here."""
-    from orchestrator.code.names import HERE, find_digest
     from orchestrator.comparison.reporting.cautions import difference_text
 
-    here, same = find_digest(store, HERE), store.same_code()
+    here, same = core_digest(), store.same_code()
     newest = store.newest_code(sweep.id)
     if not newest or same.equal(newest, here):
         return []
