@@ -99,7 +99,7 @@ def test_a_rewound_run_loses_what_it_had(client: Client, store: Store) -> None:
     store.commit_checkpoint(claim.lease, SavedCheckpoint(path="c", sha256="0", step=30))
     client.rows()
     assert client.get("sweeps/1/curves")["curves"][0]["x"] == [10, 30]
-    store.rewind(claim.lease, SavedCheckpoint(path="b", sha256="0", step=10))
+    store.rewind(claim.lease, SavedCheckpoint(path="b", sha256="0", step=10), why="damaged")
     client.rows()
     assert client.get("sweeps/1/curves")["curves"][0]["x"] == [10]
 

@@ -230,7 +230,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(lease=leases, to_previous=st.booleans())
     def rewind(self, lease: Lease, to_previous: bool) -> None:
         target = self.runs[lease.run_id].previous if to_previous else None
-        run = self.write(lease, lambda: self.store.rewind(lease, target))
+        run = self.write(lease, lambda: self.store.rewind(lease, target, why="damaged"))
         if run is not None:
             run.checkpoint, run.previous = target, None
             run.resume_from_checkpoint()

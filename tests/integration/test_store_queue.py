@@ -156,7 +156,7 @@ def test_every_write_of_a_superseded_lease_is_refused_and_writes_nothing(store: 
     writes: list[Callable[[], object]] = [
         lambda: store.flush(old, points=[point(5)], progress=progress(5)),
         lambda: store.commit_checkpoint(old, saved(5)),
-        lambda: store.rewind(old, None),
+        lambda: store.rewind(old, None, why="damaged"),
         lambda: store.finish(old, ending(Reason.FINISHED), points=[point(5)]),
     ]
     for write in writes:
@@ -197,11 +197,11 @@ def test_rewind_takes_up_the_previous_checkpoint(store: Store) -> None:
     lease = claim(store, register(store)).lease
     store.commit_checkpoint(lease, saved(10), points=[point(10)])
     store.commit_checkpoint(lease, saved(20), points=[point(20)])
-    store.rewind(lease, saved(10))
+    store.rewind(lease, saved(10), why="damaged")
     run = store.run(1)
     assert run is not None and (run.checkpoint, run.previous_checkpoint, run.step) == (saved(10), None, 10)
     assert steps(store, 1) == [10] and store.attempts(1)[0].start_step == 10
-    store.rewind(lease, None)
+    store.rewind(lease, None, why="damaged")
     assert steps(store, 1) == [] and store.attempts(1)[0].start_step == 0
     assert [event.action for event in store.events(run_id=1)][:2] == ["rewind", "rewind"]
 

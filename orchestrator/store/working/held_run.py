@@ -100,7 +100,7 @@ class HeldRunStore(StoreBase):
             connection.execute(update(runs).where(runs.c.id == lease.run_id).values(**values))
             return run.previous_checkpoint
 
-    def rewind(self, lease: Lease, checkpoint: SavedCheckpoint | None, *, why: str = "") -> None:
+    def rewind(self, lease: Lease, checkpoint: SavedCheckpoint | None, *, why: str) -> None:
         """Note that the attempt took up an older checkpoint (None: step 0), because the newest was of no use.
 
         `why` is for people. Points past its step are removed. Raises FencedError where the lease no longer holds.
@@ -115,7 +115,6 @@ class HeldRunStore(StoreBase):
             connection.execute(update(attempts).where(attempt).values(start_step=step, step=step))
             last_losses_from_points(connection, lease.run_id, attempt)
             run = one_run(connection, lease.run_id)
-            why = why or f"the newest checkpoint cannot be used; goes on from step {step}"
             record_event(connection, self._holder(run), "rewind", sweep_id=run.sweep_id, run_id=run.id, why=why)
 
     def note(self, lease: Lease, action: str, why: str) -> None:
