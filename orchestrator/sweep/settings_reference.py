@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from hlbgpt_core.settings import RECIPES, SettingSpec, specs
 from orchestrator.sweep.options import PANELS, default_text, panel_of
+from orchestrator.wording.tables import TextTable
 
 _HEAD = """\
 # Settings
@@ -21,6 +22,7 @@ is left out of the sweep with the reason; so is one that gives a value to a sett
 
 This page is generated from the code by `python -m orchestrator.sweep.settings_reference`; a test holds it current."""
 
+_HEADERS = ("setting", "type", "default", "unit", "recipe", "meaning")
 _KINDS = {int: "whole number", float: "number", bool: "0 or 1, true or false", str: "text"}
 
 
@@ -32,18 +34,14 @@ def settings_reference() -> str:
 def _tables() -> Iterator[str]:
     known = specs()
     for panel in PANELS:
-        yield ""
-        yield f"## {panel.removeprefix('Settings: ').capitalize()}"
-        yield ""
-        yield "| setting | type | default | unit | recipe | meaning |"
-        yield "|---|---|---|---|---|---|"
-        yield from (_row(spec) for name, spec in known.items() if panel_of(name) == panel)
+        rows = [_cells(spec) for name, spec in known.items() if panel_of(name) == panel]
+        yield from ("", f"## {panel.removeprefix('Settings: ').capitalize()}", "")
+        yield from TextTable(headers=_HEADERS, rows=rows).markdown()
 
 
-def _row(spec: SettingSpec) -> str:
+def _cells(spec: SettingSpec) -> list[str]:
     recipes = "all" if spec.recipes == RECIPES else ", ".join(spec.recipes)
-    cells = [f"`{spec.name}`", _type_text(spec), default_text(spec), spec.unit, recipes, spec.help]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return [f"`{spec.name}`", _type_text(spec), default_text(spec), spec.unit, recipes, spec.help]
 
 
 def _type_text(spec: SettingSpec) -> str:

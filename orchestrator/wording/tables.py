@@ -59,6 +59,11 @@ class TextTable:
             ]
         return lines
 
+    def markdown(self) -> list[str]:
+        """The table as lines of Markdown, without its title."""
+        rows = [self.headers, ["---"] * len(self.headers), *self.rows]
+        return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+
     def _title_lines(self, width: int | None) -> list[str]:
         title = printable(self.title)
         return (title if width is None else wrapped(title, width)).splitlines()

@@ -77,14 +77,9 @@ def markdown(comparison: Comparison, *, extend_options: str = "") -> str:
     """The comparison as Markdown."""
     parts = []
     for table in tables(comparison):
-        rows = [table.headers, ["---"] * len(table.headers), *table.rows]
-        parts += [f"**{table.title}**", "", *map(_markdown_row, rows), ""]
+        parts += [f"**{table.title}**", "", *table.markdown(), ""]
     parts += [f"- {text}" for text in (*comparison.warnings, *sentences(comparison, extend_options=extend_options))]
     return "\n".join(parts)
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _groups(comparison: Comparison) -> TextTable:
