@@ -71,9 +71,7 @@ def _decide_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> Poli
     labels = arm_labels(store, sweep.id) if new else {}
     runs = [(arm, first_seed + place) for arm, seeds in step.seeds.items() for place in range(seeds)]
     return PolicyStep(
-        policy_id=record.id,
-        version=record.version,
-        results=record.results,
+        read=record,
         state=dataclasses.asdict(step.state),
         # All arms: to grow, a sweep must have those for itself too of which it has only runs of other sweeps.
         arms=store.arms(sweep.id) if runs else (),

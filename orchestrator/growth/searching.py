@@ -73,9 +73,7 @@ def search_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> Polic
         measured = "no arm but the baseline" if step.state.best else "no arm"
         step = replace(step, ends=f"{step.ends}; nothing to confirm: {measured} was measured")
     return PolicyStep(
-        policy_id=record.id,
-        version=record.version,
-        results=record.results,
+        read=record,
         state=asdict(step.state),
         arms=missing.new_arms(),
         runs=[(arm.key, seed) for seed in plan.seeds for arm in plan.arms if (arm.key, seed) not in missing.skipped],

@@ -99,16 +99,14 @@ class PolicyRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyStep:
-    """What one step of a policy writes, if the policy still is at `version`.
+    """What one step of a policy writes, if nobody took a step of it since it was `read`, before the results were.
 
-    `results` is the policy's number when the results were read. `runs` are arm keys and seeds that the sweep should
-    have; `arms` are those that it may lack, and `members` are completed runs of other sweeps that it takes as they are.
-    `events` are sentences for people. `ended_why` ends the policy, and `successor` is declared in its place.
+    `runs` are arm keys and seeds that the sweep should have; `arms` are those that it may lack, and `members` are
+    completed runs of other sweeps that it takes as they are. `events` are sentences for people. `ended_why` ends the
+    policy, and `successor` is declared in its place.
     """
 
-    policy_id: int
-    version: int
-    results: int
+    read: PolicyRecord
     state: Mapping[str, Any]
     arms: Sequence[NewArm] = ()
     runs: Sequence[tuple[str, int]] = ()

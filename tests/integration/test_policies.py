@@ -199,9 +199,7 @@ def test_a_step_is_written_once(store: Store) -> None:
     record = store.policy(sweep)
     assert record is not None
     key = arm(4).key
-    step = PolicyStep(
-        policy_id=record.id, version=record.version, results=record.results, state={"round": 0}, runs=[(key, 103)]
-    )
+    step = PolicyStep(read=record, state={"round": 0}, runs=[(key, 103)])
     assert store.take_step(step, "one") == 1
     assert store.take_step(step, "two") is None
     assert store.counts(ALL)[states.State.PENDING] == 10
@@ -229,7 +227,7 @@ def test_results_that_come_during_a_step_make_the_next_one_due(store: Store) -> 
     read = store.policy(sweep)
     assert read is not None
     train_one(store, worker)
-    step = PolicyStep(policy_id=read.id, version=read.version, results=read.results, state={})
+    step = PolicyStep(read=read, state={})
     assert store.take_step(step, "me") == 0 and [record.id for record in store.due_policies()] == [read.id]
     assert steps(store) and not store.due_policies()
     store.cancel(RunFilter(run_ids=(5,)), "ada")

@@ -84,34 +84,31 @@ class PolicyStore(StoreBase):
 
         None, and nothing is written, where the policy has moved on or ended meanwhile: somebody else took the step.
         """
-        author = self._author(actor)
+        author, read = self._author(actor), step.read
         values: dict[str, Any] = {
-            "version": step.version + 1,
+            "version": read.version + 1,
             "state": to_json(dict(step.state)),
-            "seen": step.results,
+            "seen": read.results,
         }
         if step.ended_why:
             values |= {"ended_at": author.now, "ended_why": step.ended_why}
         if step.members:  # results that no step has seen
             values["results"] = policies.c.results + 1
-        matching = policies.c.id == step.policy_id, policies.c.version == step.version, OPEN_POLICY
+        matching = policies.c.id == read.id, policies.c.version == read.version, OPEN_POLICY
         with self._write() as connection:
-            moved = update(policies).where(*matching).values(**values)
-            row = connection.execute(moved.returning(policies.c.sweep_id, policies.c.kind)).first()
-            if row is None:
+            if not connection.execute(update(policies).where(*matching).values(**values)).rowcount:
                 return None
-            first_seed = json.loads(
-                connection.execute(select(sweeps.c.definition).where(sweeps.c.id == row.sweep_id)).scalar_one()
-            )["seed"]
-            insert_members(connection, row.sweep_id, step.members)
+            definition = select(sweeps.c.definition).where(sweeps.c.id == read.sweep_id)
+            first_seed = json.loads(connection.execute(definition).scalar_one())["seed"]
+            insert_members(connection, read.sweep_id, step.members)
             wanted = [(key, seed - first_seed + 1, seed) for key, seed in step.runs]
-            added = add_runs(connection, row.sweep_id, step.arms, wanted, author.now)
+            added = add_runs(connection, read.sweep_id, step.arms, wanted, author.now)
             for sentence in step.events:
-                record_event(connection, author, row.kind, sweep_id=row.sweep_id, why=sentence)
+                record_event(connection, author, read.kind, sweep_id=read.sweep_id, why=sentence)
             if step.successor is not None:
-                insert_policy(connection, row.sweep_id, step.successor, author.now)
+                insert_policy(connection, read.sweep_id, step.successor, author.now)
             elif not added and not step.members:
-                note_if_over(connection, row.sweep_id, author.now)
+                note_if_over(connection, read.sweep_id, author.now)
             return added
 
 
