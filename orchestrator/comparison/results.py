@@ -158,7 +158,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         tune=tune,
         tuned=families.tuned,
         margin=asked.margin,
-        policy=[] if record is None else _standing(store, record, races),
+        policy=[] if record is None else standing_lines(standing_of(store, record), with_arms=races, with_codes=False),
         rule="" if policy is None else policy.rule,
         is_robust=question.robust,
         undecided_arms=undecided,
@@ -175,10 +175,6 @@ def _as_asked(question: Question, policy: DecidePolicy | None, grouping: Groupin
     if policy is None:
         return question
     return replace(question, baseline=restricted(policy.baseline, grouping.by), arms=True, margin=policy.margin)
-
-
-def _standing(store: Store, record: PolicyRecord, races: bool) -> list[str]:
-    return standing_lines(standing_of(store, record), with_arms=races, with_codes=False)
 
 
 def _warnings(

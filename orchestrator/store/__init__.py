@@ -19,8 +19,6 @@ A Store may be used by several threads; each of its methods is one short transac
 
 from collections.abc import Callable
 
-from sqlalchemy import Engine
-
 from orchestrator.store.changing.control import ControlStore
 from orchestrator.store.changing.deletion import DeletionStore
 from orchestrator.store.changing.labels import LabelStore
@@ -102,17 +100,11 @@ def open_store(
             make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
     try:
-        uid = _prepare(engine, place, mode, schema)
+        with plain_errors(place):
+            uid = prepare(engine, place, mode, schema)
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, place, clock, uid=uid, schema=schema)
-
-
-def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> str:
-    """Make the tables ready, and have no connection from now on meet another database; returns this one's uid."""
-    with plain_errors(place):
-        uid = prepare(engine, place, mode, schema)
     if uid:
         guard_connections(engine, place, uid)
-    return uid
+    return Store(engine, place, clock, uid=uid, schema=schema)
