@@ -38,7 +38,8 @@ class SweepStore(StoreBase):
             else:
                 numbers = _arm_ids(connection, sweep_id)
                 ids = [numbers[arm.key] for arm in new.arms]
-                _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
+                rows = ((ids[run.arm], run.run_num, run.seed) for run in new.runs)
+                _insert_runs(connection, sweep_id, rows, new.priority, now)
             insert_members(connection, sweep_id, new.members)
             if new.policy is not None:
                 insert_policy(connection, sweep_id, new.policy, now)
@@ -117,9 +118,7 @@ def add_runs(
     _insert_arms(connection, sweep_id, [arm for arm in arms if arm.key not in ids], len(ids) + 1)
     ids = _arm_ids(connection, sweep_id)
     there = _arms_and_seeds(connection, sweep_id)
-    missing = [
-        (ids[key], NewRun(arm=0, run_num=number, seed=seed)) for key, number, seed in wanted if (key, seed) not in there
-    ]
+    missing = [(ids[key], number, seed) for key, number, seed in wanted if (key, seed) not in there]
     now_at = _priority_now(connection, sweep_id)
     _insert_runs(connection, sweep_id, missing, at_submission if now_at is None else now_at, now)
     return len(missing)
@@ -192,10 +191,11 @@ class SettingsJson:
 
 
 def _insert_runs(
-    connection: Connection, sweep_id: int, new: Iterable[tuple[int, NewRun]], priority: int, now: float
+    connection: Connection, sweep_id: int, new: Iterable[tuple[int, int, int]], priority: int, now: float
 ) -> None:
+    """Insert runs by the number of their arm's row, run number and seed."""
     # A letter in front, so that no uid reads as a run's number.
-    rows = ((f"r{os.urandom(8).hex()}", sweep_id, arm_id, run.run_num, run.seed, priority, now) for arm_id, run in new)
+    rows = ((f"r{os.urandom(8).hex()}", sweep_id, *run, priority, now) for run in new)
     if is_sqlite(connection):
         first = highest_number(connection, runs) + 1
         insert_many(connection, runs, ("id", *_RUN_COLUMNS), ((id_, *row) for id_, row in enumerate(rows, first)))
