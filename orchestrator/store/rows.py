@@ -118,9 +118,7 @@ def read_facts(text: str | None) -> Mapping[str, Any]:
 
 def _checkpoint(row: Mapping[str, Any], prefix: str) -> SavedCheckpoint | None:
     path, sha256, step = row[f"{prefix}_path"], row[f"{prefix}_sha256"], row[f"{prefix}_step"]
-    if path is None or sha256 is None or step is None:
-        return None
-    return SavedCheckpoint(path=path, sha256=sha256, step=step)
+    return None if path is None else SavedCheckpoint(path=path, sha256=sha256, step=step)
 
 
 def checkpoint_columns(prefix: str, checkpoint: SavedCheckpoint | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ A notice is told at least once: it is marked after its command has succeeded. Ea
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from orchestrator.queue.notices import NOTIFIER, Notice, NoticeKind
 from orchestrator.queue.runs import RunRecord
@@ -72,13 +72,8 @@ class NoticeStore(StoreBase):
 
 
 def _change(connection: Connection, seen: Notice, **values: Any) -> bool:
-    as_seen: list[ColumnElement[bool]] = [
-        notices.c.id == seen.id,
-        notices.c.holder == seen.holder,
-        notices.c.tries == seen.tries,
-        notices.c.delivered_at.is_(None),
-    ]
-    return connection.execute(update(notices).where(*as_seen).values(**values)).rowcount > 0
+    as_seen = (notices.c.id == seen.id, notices.c.holder == seen.holder, notices.c.tries == seen.tries)
+    return connection.execute(update(notices).where(*as_seen, UNDELIVERED).values(**values)).rowcount > 0
 
 
 def _notice(row: Row[Any]) -> Notice:

@@ -69,11 +69,9 @@ class SyncStore(StoreBase):
         """Hold a run for `owner`; None where another sync does, or the run was deleted.
 
         `lapsed` is a mark whose holder was judged dead: it counts only if the row is still as it was seen."""
-        free: list[ColumnElement[bool]] = [sync_marks.c.lease_owner.in_(["", owner])]
+        free: ColumnElement[bool] = sync_marks.c.lease_owner.in_(["", owner])
         if lapsed is not None:
-            free.append(
-                and_(sync_marks.c.lease_owner == lapsed.lease_owner, sync_marks.c.leased_at == lapsed.leased_at)
-            )
+            free |= and_(sync_marks.c.lease_owner == lapsed.lease_owner, sync_marks.c.leased_at == lapsed.leased_at)
         with self._write() as connection:
             there = select(runs.c.id).where(runs.c.uid == uid).with_for_update(read=True, key_share=True)
             if connection.execute(there).first() is None:
@@ -81,7 +79,7 @@ class SyncStore(StoreBase):
             insert_one(connection, sync_marks, {"run_uid": uid}, ending=UNLESS_THERE)
             row = connection.execute(
                 update(sync_marks)
-                .where(sync_marks.c.run_uid == uid, or_(*free))
+                .where(sync_marks.c.run_uid == uid, free)
                 .values(lease_owner=owner, leased_at=self._clock())
                 .returning(*sync_marks.c)
             ).first()
