@@ -183,17 +183,15 @@ def next_step(
     open_arms = sum(results.get(arm, OPEN).outcome is ArmOutcome.OPEN for arm in arms)
     wanted = -(-workers // policy.num_runs)
     while open_arms < wanted and len(arms) < policy.trials and not is_used_up:
-        arm, invalid = _propose(policy, space, results, trials)
-        for trial, why in invalid:
-            trials.append(trial)
-            left_out[why] += 1
-        if arm is None:
-            is_used_up = True
-            break
-        trials.append(arm[0])
-        new.append(arm[1])
-        arms.append(arm[1].key)
-        open_arms += 1
+        found, invalid = _propose(policy, space, results, trials)
+        trials += [trial for trial, _ in invalid]
+        left_out.update(why for _, why in invalid)
+        is_used_up = found is None
+        if found is not None:
+            trials.append(found[0])
+            new.append(found[1])
+            arms.append(found[0].arm)
+            open_arms += 1
     after = replace(
         _tallied(policy, results, arms),
         trials=tuple(trials),

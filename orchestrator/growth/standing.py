@@ -242,7 +242,7 @@ def standing_lines(
 def _search_standing(store: Store, record: PolicyRecord) -> SearchStanding:
     policy, state = SearchPolicy.of(record), SearchState.of(record)
     label = arm_labels(store, record.sweep_id).get(state.best, "")
-    is_baseline = state.best in state.arms[:1]
+    is_baseline, waits = state.best in state.arms[:1], _waits(store, record)
     if is_baseline:
         label = f"the baseline{f' ({label})' if label else ''}"
     return SearchStanding(
@@ -258,8 +258,8 @@ def _search_standing(store: Store, record: PolicyRecord) -> SearchStanding:
         improvements=state.improvements,
         is_open=record.ended_at is None,
         ended_why=record.ended_why,
-        waits=_waits(store, record),
-        waits_for_data=state.waits_for_data and _waits(store, record),
+        waits=waits,
+        waits_for_data=state.waits_for_data and waits,
         gone_on=0 if record.ended_at is None else _gone_on(store, record.sweep_id, state),
         codes=codes_caution(store, record.sweep_id, state.arms, _seeds_of_search(store, record.sweep_id)),
     )
