@@ -255,8 +255,7 @@ class SweepOptions:
         """The options that are not at their default, by name, for the sweep's definition. Shape and seeds are stored
         separately."""
         kept = [spec for spec in option_specs().values() if spec.panel != SHAPE and spec.name not in _SEEDS]
-        values = {spec.name: getattr(self, spec.name) for spec in kept}
-        return {spec.name: values[spec.name] for spec in kept if values[spec.name] != spec.default}
+        return {spec.name: value for spec in kept if (value := getattr(self, spec.name)) != spec.default}
 
     def warnings(self) -> list[str]:
         """Options that were given and have no effect."""
