@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import secrets
+import shlex
 import stat
 import time
 from collections.abc import Iterator
@@ -54,12 +55,11 @@ def checked_target(path: Path, example: str = "results.csv") -> Path:
         if stat.S_ISDIR(mode):
             raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / example}.")
         if not target.parent.is_dir():
-            raise ExportError(
-                f"there is no folder '{target.parent}' for '{path}'", f"Make it first: mkdir -p {target.parent}"
-            )
+            hint = f"Make it first: mkdir -p {shlex.quote(str(target.parent))}"
+            raise ExportError(f"there is no folder '{target.parent}' for '{path}'", hint)
         # Judged by the mode bits, so that root gets the error too.
         if stat.S_ISREG(mode) and not mode & 0o222:
-            raise ExportError(f"'{path}' is read-only", f"chmod u+w {path}, or name another file.")
+            raise ExportError(f"'{path}' is read-only", f"chmod u+w {shlex.quote(str(path))}, or name another file.")
         if not (mode and not stat.S_ISREG(mode)) and not target.parent.stat().st_mode & 0o222:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return target

@@ -1,6 +1,7 @@
 """Care of the database: what it holds, whether it is whole, copies of it."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +92,8 @@ class MaintenanceStore(StoreBase):
         has a tool of its own.
         """
         if self.location.path is None:
-            raise DatabaseError(
-                "hlbq backs up SQLite only", f"pg_dump --format=custom --file={path} {self.location.display}"
-            )
+            place = shlex.join([f"--file={path}", self.location.display])
+            raise DatabaseError("hlbq backs up SQLite only", f"pg_dump --format=custom {place}")
         if os.path.lexists(path):
             raise DatabaseError(f"'{path}' is there already", "Name a file that is not.")
         with self._read() as connection:

@@ -332,6 +332,9 @@ def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -
         export(store, tmp_path / "folder", everything())
     with pytest.raises(ExportError, match="there is no folder"):
         export(store, tmp_path / "missing" / "results.csv", everything())
+    with pytest.raises(ExportError) as refused:
+        export(store, tmp_path / "my tables" / "results.csv", everything())
+    assert refused.value.hint == f"Make it first: mkdir -p '{tmp_path}/my tables'"
     with pytest.raises(ExportError, match="is not a table format"):
         export(store, tmp_path / "results.xlsx", everything())
     read_only = tmp_path / "old.csv"

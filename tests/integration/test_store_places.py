@@ -1,6 +1,7 @@
 """Where a database may be, and what is said where it can't be opened, read or written."""
 
 import os
+import shlex
 import sqlite3
 import stat
 import sys
@@ -154,6 +155,22 @@ def test_a_connection_string_is_refused_and_not_repeated(text: str, path: Path) 
 def test_a_copied_place_is_as_safe_as_the_one_given() -> None:
     shown = parse_location("postgresql://me:pa55word@db/q?sslmode=verify-full&sslrootcert=/ca.pem&password=b").display
     assert shown == "postgresql://me@db/q?sslmode=verify-full&sslrootcert=%2Fca.pem"
+
+
+def test_commands_to_type_hold_a_path_with_a_space_together(tmp_path: Path) -> None:
+    path = tmp_path / "my runs" / "hlbq.db"
+
+    def hint(place: Path) -> list[str]:
+        with pytest.raises(DatabaseError) as refused:
+            open_store(str(place), mode=OpenMode.CREATE)
+        return shlex.split(refused.value.hint.partition(",")[0])
+
+    assert hint(path) == ["mkdir", "-p", str(path.parent)]
+    path.parent.mkdir()
+    assert hint(path.parent)[-2:] == ["--db", str(path)]
+    make(path)
+    path.chmod(0o400)
+    assert hint(path) == ["chmod", "u+w", str(path)]
 
 
 def test_a_link_and_its_file_are_one_database(tmp_path: Path) -> None:

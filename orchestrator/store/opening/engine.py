@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -175,7 +176,7 @@ def _translate_sqlite(error: Any, location: StoreLocation) -> DatabaseError | No
             return DatabaseMissingError(f"{name} is gone", "It was moved or deleted; name it with --db PATH.")
         return DatabaseBusyError(f"{name} cannot be opened for now", "Check the disk's free space and your rights.")
     if code == _READONLY:
-        return DatabaseError(f"{name} is read-only", f"chmod u+w {location.path}")
+        return DatabaseError(f"{name} is read-only", f"chmod u+w {shlex.quote(str(location.path))}")
     if code in (_CORRUPT, _NOTADB):
         return DatabaseCorruptError(
             f"{name} is damaged: {error}",

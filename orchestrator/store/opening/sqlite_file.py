@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> b
     """
     is_there = _is_a_file(path, display)
     if not path.parent.is_dir():
-        raise DatabaseError(f"the folder '{path.parent}' of '{display}' does not exist", f"mkdir -p {path.parent}")
+        hint = f"mkdir -p {shlex.quote(str(path.parent))}"
+        raise DatabaseError(f"the folder '{path.parent}' of '{display}' does not exist", hint)
     kind = network_file_system(path)
     if kind:
         raise DatabaseError(
@@ -55,7 +57,7 @@ def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> b
         raise _missing(display)
     if writes:
         if not _may_be_written(path, os.W_OK):
-            hint = f"chmod u+w {path}, or name another with --db."
+            hint = f"chmod u+w {shlex.quote(str(path))}, or name another with --db."
             raise DatabaseError(f"the database '{display}' is read-only", hint)
         _check_folder_is_writable(path, display)
     return _has_content(path, display=display, may_create=may_create)
@@ -75,7 +77,8 @@ def _is_a_file(path: Path, display: str) -> bool:
     except OSError as error:  # a ring of links, a name that is too long, a folder that may not be entered
         raise DatabaseError(f"the database '{display}' cannot be opened: {error.strerror}", NAME_A_FILE) from None
     if stat.S_ISDIR(mode):
-        raise DatabaseError(f"the database '{display}' is a folder", f"Name a file: --db {path / DEFAULT_FILE}")
+        hint = f"Name a file: --db {shlex.quote(str(path / DEFAULT_FILE))}"
+        raise DatabaseError(f"the database '{display}' is a folder", hint)
     if not stat.S_ISREG(mode):  # reading a pipe or a device could wait for ever
         raise DatabaseError(f"the database '{display}' is no file but a device, a pipe or a socket", NAME_A_FILE)
     return True
@@ -86,7 +89,8 @@ def _has_content(path: Path, *, display: str, may_create: bool) -> bool:
         with path.open("rb") as file:
             head = file.read(len(SQLITE_HEADER))
     except OSError as error:
-        raise DatabaseError(f"the database '{display}' cannot be read: {error.strerror}", f"ls -l {path}") from None
+        hint = f"ls -l {shlex.quote(str(path))}"
+        raise DatabaseError(f"the database '{display}' cannot be read: {error.strerror}", hint) from None
     if not head:  # an empty file is how SQLite leaves a database that was never written
         if may_create:
             return False
@@ -120,7 +124,8 @@ def _check_folder_is_writable(path: Path, display: str) -> None:
     if not _may_be_written(folder, os.W_OK | os.X_OK):
         raise DatabaseError(
             f"the folder '{folder}' of the database '{display}' is read-only",
-            f"chmod u+w {folder}, or name a file elsewhere with --db: SQLite keeps its log beside the file.",
+            f"chmod u+w {shlex.quote(str(folder))}, or name a file elsewhere with --db: SQLite keeps its log beside "
+            "the file.",
         )
 
 
