@@ -73,7 +73,8 @@ def _p_values(
     ends = {closure.arm: closure.seeds for closure in state.closures}
     alone = {arm: _p_value(policy, own, first + ends.get(arm, state.round)) for arm, own in pairs.items()}
     rejected = [closure.arm for closure in state.closures if closure.reason in REJECTED]
-    corrected = holm(numpy.array([(alone.get(arm) or 1.0) if arm in rejected else 1.0 for arm in policy.arms]))
+    known = {arm: own for arm, own in alone.items() if own is not None and arm in rejected}
+    corrected = holm(numpy.array([known.get(arm, 1.0) for arm in policy.arms]))
     found: dict[str, float | None] = dict(zip(policy.arms, map(float, corrected), strict=True))
     closed = [closure.arm for closure in state.closures]
     for arm, own in alone.items():

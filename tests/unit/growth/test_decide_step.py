@@ -320,6 +320,16 @@ def test_p_is_below_the_level_exactly_where_the_policy_gave_a_verdict(
         assert one.finding.p_value is None or one.finding.p_value <= len(effects) * one.finding.difference.p_value
 
 
+def test_evidence_that_is_too_large_for_its_inverse_gives_a_p_of_zero() -> None:
+    policy = DecidePolicy(
+        metric="val_loss", goal=Goal.LOWER, arms=["a"], baselines=["b"], max_seeds=400, first_look=400
+    )
+    contrast = contrast_of("a", {seed: -1.0 - 1e-9 * (seed % 2) for seed in range(400)})
+    closure = Closure(arm="a", seeds=400, reason=ClosureReason.BETTER, pairs=400, mean=-1.0)
+    (found,) = declared([contrast], policy, PolicyState(round=400, closures=(closure,)), first_seed=0)
+    assert found.finding.always_valid_p_value == 0.0
+
+
 def contrast_of(arm: str, differences: dict[int, float]) -> Contrast:
     """An arm against the baseline `b`, before the policy has its say."""
     pairs = Pairs(differences=differences, baseline_values=dict.fromkeys(differences, 0.0))
