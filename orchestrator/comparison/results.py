@@ -93,11 +93,6 @@ class Comparison:
         """Whether anything is held against a baseline, so that reading it is a look."""
         return bool(self.all_contrasts or self.tuned)
 
-    @property
-    def is_new_look(self) -> bool:
-        """Whether reading it is a look that is not written down yet."""
-        return self.has_verdicts and not self.is_recorded
-
     def to_frame(self, table: str = "differences") -> "pandas.DataFrame":
         """The `differences` from the baseline, a row a contrast (`family` says of which table), or the `groups` with
         their means over seeds. Numbers are not rounded."""
@@ -113,8 +108,10 @@ class Comparison:
 
 
 def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
-    """Answer `question` about the runs that `wanted` lets through. Nothing is written: see `record`. Raises UsageError
-    or ExportError where no run matches, no run has the metric, or the runs can't be compared."""
+    """Answer `question` about the runs that `wanted` lets through. Nothing is written: see `recorded`.
+
+    Raises UsageError or ExportError where no run matches, no run has the metric, or the runs can't be compared.
+    """
     question = replace(question, by=tuple(question.by))  # a list would be another question
     by = list(dict.fromkeys(check_name(name) for name in question.by))
     tune = check_name(question.tune) if question.tune else ""
@@ -207,26 +204,19 @@ def _policy(
     return record if usual == Question() and same else None
 
 
-def record(store: Store, comparison: Comparison) -> Comparison:
-    """Write the look down, unless it is there already; returns the comparison as a recorded one."""
-    if not comparison.is_new_look:
-        return comparison
-    told = seen(comparison.all_contrasts, comparison.tuned)
-    store.record_look(comparison.sweeps, f"{comparison.question}: {told}")
-    return replace(comparison, is_recorded=True)
-
-
 def recorded(comparison: Comparison, open_to_write: Callable[[], Store], warn: Callable[[str], object]) -> Comparison:
     """The comparison, with its verdicts written down as a look; a database that can only be read is compared all
     the same."""
-    if not comparison.is_new_look:
+    if comparison.is_recorded or not comparison.has_verdicts:
         return comparison
+    told = seen(comparison.all_contrasts, comparison.tuned)
     try:
         with open_to_write() as store:
-            return record(store, comparison)
+            store.record_look(comparison.sweeps, f"{comparison.question}: {told}")
     except DatabaseError as error:
         warn(f"this look was not recorded, which the verdict does not depend on: {error.message}")
         return comparison
+    return replace(comparison, is_recorded=True)
 
 
 def seen(contrasts: Sequence[Contrast], tuned: Sequence[Tuned] = ()) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.measuring.measures import Goal, Measure, PointChoice
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.rendering import markdown, sentences
-from orchestrator.comparison.results import Comparison, Extension, compare, record
+from orchestrator.comparison.results import Comparison, Extension, compare, recorded
 from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.runs import RunFilter
@@ -147,7 +148,7 @@ def test_which_way_is_better_depends_on_the_metric(store: Store) -> None:
 def test_the_loop_of_compare_extend_compare_is_recorded(store: Store) -> None:
     three_depths(store, seeds=2, effects={3: -0.3})
     first = compare(store, EVERYTHING, against("depth=2"))
-    record(store, first)
+    recorded(first, lambda: nullcontext(store), pytest.fail)
     assert by_label(first)["depth 3"].finding.verdict is Verdict.UNDECIDED
     assert first.extension is not None and first.extension.sweep == 1 and first.extension.num_runs > 2
     assert f"next: hlbq extend 1 --num_runs {first.extension.num_runs}" in text_of(first)
@@ -155,7 +156,7 @@ def test_the_loop_of_compare_extend_compare_is_recorded(store: Store) -> None:
 
     again = compare(store, EVERYTHING, against("depth=2"))
     assert again.is_recorded and not again.earlier_looks
-    record(store, again)
+    recorded(again, lambda: nullcontext(store), pytest.fail)
     assert len(store.looks(1)) == 1
 
     extend(store, 6)
@@ -165,7 +166,7 @@ def test_the_loop_of_compare_extend_compare_is_recorded(store: Store) -> None:
     }
     train_all(store, loss_with({3: -0.3}))
     second = compare(store, EVERYTHING, against("depth=2"))
-    record(store, second)
+    recorded(second, lambda: nullcontext(store), pytest.fail)
     assert [look.seen.split(";")[0].split(" (")[0] for look in second.earlier_looks] == ["depth 3 undecided"]
     assert by_label(second)["depth 3"].finding.verdict is Verdict.BETTER
     assert "look 2 at this question" in text_of(second) and len(store.looks(1)) == 2

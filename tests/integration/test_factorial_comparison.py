@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.measuring.measures import PointChoice
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.rendering import markdown, sentences, tables
-from orchestrator.comparison.results import Comparison, compare, record
+from orchestrator.comparison.results import Comparison, compare, recorded
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
@@ -204,7 +205,7 @@ def test_each_group_at_its_own_best(store: Store) -> None:
     other = compare(store, EVERYTHING, Question(tune="lr_mult", baseline=read_baseline(["depth=3"])))
     assert other.tuned[0].verdict is Verdict.WORSE
     assert any("chosen by these seeds" in table.title for table in tables(found))
-    record(store, found)
+    recorded(found, lambda: nullcontext(store), pytest.fail)
     assert compare(store, EVERYTHING, Question(tune="lr_mult")).is_recorded
 
 
@@ -289,7 +290,7 @@ def test_seeds_won_hold_beside_a_diverged_run(store: Store) -> None:
     assert wins.p_value == pytest.approx(13 * 12 / 2**12)
     assert "num_heads 2 against num_heads 1: wins more often (11 of 12 seeds)." in text_of(found)
     assert "better" not in text_of(found) and "by signs" in found.question
-    record(store, found)
+    recorded(found, lambda: nullcontext(store), pytest.fail)
     few = compare(store, RunFilter(where={"run_num": [1, 2, 3]}), Question(robust=True))
     assert "undecided by the seeds won (3 of 3 seeds); below 8 no verdict is possible." in text_of(few)
     assert "look 2 at this question" in text_of(few)
