@@ -1,8 +1,9 @@
 """Sweeps: what a submit makes and what is stored of it: arms with their seeds, policies, the CSV kept up to date."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any
 
 from orchestrator.queue.notices import NotifyMark
 from orchestrator.queue.runs import Bookkeeping
@@ -43,7 +44,7 @@ class NewRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EverySeed(Sequence[NewRun]):
+class EverySeed:
     """The runs of `arms` arms with each of `num_runs` seeds, seed by seed, without an object in memory for each.
 
     Run k (from 1) of every arm has seed `first_seed + k - 1`.
@@ -56,17 +57,9 @@ class EverySeed(Sequence[NewRun]):
     def __len__(self) -> int:
         return self.arms * self.num_runs
 
-    @overload
-    def __getitem__(self, place: int) -> NewRun: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[NewRun]: ...
-
-    def __getitem__(self, place: int | slice) -> NewRun | Sequence[NewRun]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        seed, arm = divmod(range(len(self))[place], self.arms)
-        return NewRun(arm=arm, run_num=seed + 1, seed=self.first_seed + seed)
+    def __iter__(self) -> Iterator[NewRun]:
+        for seed, arm in itertools.product(range(self.num_runs), range(self.arms)):
+            yield NewRun(arm=arm, run_num=seed + 1, seed=self.first_seed + seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +127,7 @@ class NewSweep:
     note: str = ""
     argv: Sequence[str] = ()
     arms: Sequence[NewArm] = ()
-    runs: Sequence[NewRun] = ()
+    runs: Sequence[NewRun] | EverySeed = ()
     members: Sequence[int] = ()
     priority: int = 0
     bookkeeping: Bookkeeping = field(default_factory=Bookkeeping)

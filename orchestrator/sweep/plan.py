@@ -91,7 +91,7 @@ class Plan:
             for arm in self._arms_with_runs()
         ]
 
-    def new_runs(self) -> Sequence[NewRun]:
+    def new_runs(self) -> Sequence[NewRun] | EverySeed:
         """The runs seed by seed: every arm's first seed comes before any arm's second."""
         if not self.skipped:
             return EverySeed(arms=len(self.arms), first_seed=self.first_seed, num_runs=self.num_runs)

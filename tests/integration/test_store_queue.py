@@ -401,7 +401,6 @@ def test_arms_times_seeds_are_the_runs_that_a_list_of_them_is(store: Store) -> N
     sweep = new_sweep(depths=(4, 2, 8), seeds=3)
     product = EverySeed(arms=3, first_seed=100, num_runs=3)
     assert list(product) == list(sweep.runs) and len(product) == 9
-    assert product[-1] == sweep.runs[-1] and product[2:5] == sweep.runs[2:5]
     first = store.submit(sweep)
     second = store.submit(dataclasses.replace(sweep, runs=product, priority=0))
     listed, made = (list(store.runs(RunFilter(sweep_ids=(one.id,)))) for one in (first, second))

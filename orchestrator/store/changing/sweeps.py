@@ -54,7 +54,7 @@ class SweepStore(StoreBase):
         sweep_id: int,
         *,
         arms: Sequence[NewArm],
-        runs: Sequence[NewRun],
+        runs: Iterable[NewRun],
         definition: Mapping[str, Any] | None = None,
     ) -> int:
         """Add to a sweep the runs that it lacks, by arm and seed; returns how many.
