@@ -12,6 +12,7 @@ from orchestrator.comparison.statistics import always_valid_critical_t, fewest_p
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
+from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.plan import Plan
 
 POWER = 0.8
@@ -34,9 +35,9 @@ def contrasts_in(plan: Plan, baseline: Mapping[str, object]) -> int:
     random draws without a named baseline."""
     if not baseline:
         return 0 if plan.shape.random_draws is not None else len(plan.arms) - 1
-    names = plan.varying()
-    arms = [tuple(getattr(arm.settings, name) for name in names) for arm in plan.arms]
-    return counterparts(arms, names, baseline)
+    settings = [arm.settings.to_dict() for arm in plan.arms]
+    names = differing_settings(settings)
+    return counterparts([tuple(map(one.get, names)) for one in settings], names, baseline)
 
 
 @dataclass(frozen=True, kw_only=True)

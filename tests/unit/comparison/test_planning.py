@@ -63,6 +63,8 @@ def test_arms_are_compared_with_the_base_arm_or_each_with_its_counterpart() -> N
     assert contrasts_in(product, {}) == 5
     assert contrasts_in(product, {"num_heads": 1}) == 3
     assert contrasts_in(product, {"lr_mult": 1.0}) == 4
+    sized = make_plan(axes_of({"depth": [4, 8, 16], "width": [192, 384]}))
+    assert contrasts_in(sized, {"depth": 4}) == 4, "the true model_scale differs with the depth"
     drawn = make_plan(axes_of({"num_heads": [1, 3, 6]}), shape=Shape(random_draws=2))
     assert contrasts_in(drawn, {}) == 0
     assert contrasts_in(make_plan(axes_of({"num_heads": [1]})), {}) == 0
