@@ -41,6 +41,7 @@ def waiting_texts(store: Store, policy: DecidePolicy, state: PolicyState, sweep_
     baseline_of = dict(zip(policy.arms, policy.baselines, strict=False))  # a race has none
     beside = {*open_arms, *(baseline_of[arm] for arm in open_arms if arm in baseline_of)}
     found = {stop for arm, stop in zip(policy.everyone, results.stops, strict=True) if arm in beside and stop}
-    runs = 1 + max((seed - first_seed + 1 for _, seed in store.runs_by_seed(sweep_id)), default=0)
+    seeds = {seed for _, seed in store.runs_by_seed(sweep_id)}
+    runs = 2 + max(seeds, default=0) - min(seeds, default=0)  # one more than there are, from the sweep's own first on
     texts = [f"{stop}: {_WAYS_ON[stop].format(sweep=sweep_id, runs=runs)}" for stop in Stop if stop in found]
     return [f"open arms wait for you, as runs are {text}" for text in texts] or [_NOT_KNOWN.format(sweep=sweep_id)]

@@ -541,22 +541,28 @@ def test_a_run_on_other_data_is_no_evidence(store: Store) -> None:
     assert not numpy.isnan(results.values[:, :2]).any() and not results.paused.any()
 
 
-def test_a_policy_whose_data_changed_waits_and_asks_for_no_more_seeds(store: Store) -> None:
-    sweep, worker = submitted(store, declaration(futility=None)), register(store)
+@pytest.mark.parametrize(("first_seed", "more"), [(100, 4), (102, 6)])
+def test_a_policy_whose_data_changed_waits_and_asks_for_no_more_seeds(store: Store, first_seed: int, more: int) -> None:
+    """The policy of a confirmation counts from seeds past those of its search."""
+    sweep, worker = submitted(store, declaration(futility=None, first_seed=first_seed)), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    if first_seed > 100:
+        assert sum(step.added for step in steps(store)) == 6
     while train_one(store, worker) is not None:
         pass
     with store._write() as connection:
         other = json.dumps(asdict(facts(data_fingerprint="0ther")))
-        connection.execute(update(runs).where(runs.c.seed >= 101).values(facts=other))
+        connection.execute(update(runs).where(runs.c.seed > first_seed).values(facts=other))
     assert not any(step.added for step in steps(store)) and not store.may_grow()
     record = store.policy(sweep)
     assert record is not None and record.ended_at is None
     told = "open arms wait for you, as runs are trained on other data: put the first data back, then "
-    told += "hlbq extend 1 --num_runs 4; or submit anew"
+    told += f"hlbq extend 1 --num_runs {more}; or submit anew"
     assert standing_lines(standing_of(store, record))[-1].strip() == told
     assert summary_lines(store, (), sweep)[0].endswith(f"; {told}")
     assert store.retry(RunFilter(sweep_ids=(sweep,)), "ada") == 0, "there is nothing to try again"
-    addition_to(store, known_sweep(store, sweep), {}, 4).apply(store, sweep)
+    addition_to(store, known_sweep(store, sweep), {}, more).apply(store, sweep)
     while train_one(store, worker) is not None:
         steps(store)
     assert decided(store, sweep)[arm(4).key][0] is ClosureReason.BETTER
