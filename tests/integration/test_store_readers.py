@@ -60,7 +60,7 @@ def test_runs_are_numbered_in_the_order_given_and_found_by_number_and_uid(store:
     ]
     assert len({run.uid for run in runs}) == 4
     assert store.run("3") == store.run(3) == store.run(runs[2].uid) == runs[2]
-    assert (store.run(99), store.run("nobody"), store.run("9" * 40)) == (None, None, None)
+    assert (store.run(99), store.run("nobody"), store.run("9" * 40), store.run("9" * 5000)) == (None,) * 4
 
 
 def test_a_sweep_that_cannot_be_stored_whole_is_not_stored(store: Store) -> None:

@@ -27,10 +27,9 @@ class RunReadStore(StoreBase):
 
     def run(self, number_or_uid: int | str) -> RunRecord | None:
         """The run of that number or uid, or None."""
-        number = int(number_or_uid) if str(number_or_uid).isdecimal() else None
-        if number is not None and number >= 2**63:
-            return None
-        which = runs.c.uid == str(number_or_uid) if number is None else runs.c.id == number
+        text = str(number_or_uid)
+        is_number = text.isdecimal() and len(text) < 19  # a longer one is no run's, and may not even be read
+        which = runs.c.id == int(text) if is_number else runs.c.uid == text
         with self._read() as connection:
             row = connection.execute(RUN_ROWS.where(which)).first()
             return None if row is None else run_record(row)
