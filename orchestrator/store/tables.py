@@ -83,7 +83,7 @@ sweeps = Table(
     Column("created_at", Float(53), nullable=False),
     Column("argv", Text, nullable=False, doc="JSON list"),
     Column("priority", Integer, nullable=False, doc="what runs added later start with"),
-    Column("bookkeeping", Text, nullable=False, doc="JSON of records.Bookkeeping, fixed at submit for all runs"),
+    Column("bookkeeping", Text, nullable=False, doc="JSON of queue.runs.Bookkeeping, fixed at submit for all runs"),
     Column("csv_path", Text),
     Column("csv_append", Boolean),
     Column("csv_host", Text),
