@@ -76,7 +76,7 @@ def results_of(policy: DecidePolicy, values: Any, present: dict[str, int]) -> Re
     ended = numpy.array([seeds < present[arm] for arm in policy.everyone])
     nothing = numpy.zeros(ended.shape, bool)
     values = numpy.where(ended, values[:, : policy.max_seeds], numpy.nan)
-    return Results(values=values, ended=ended, diverged=nothing, paused=nothing[:, 0])
+    return Results(values=values, ended=ended, diverged=nothing, stops=[None] * len(ended))
 
 
 def by_hand(values: Any, *, cap: int, first: int) -> Outcome:

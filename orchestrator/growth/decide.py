@@ -24,6 +24,7 @@ def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, wor
     differences = results.values[own] - results.values[others]
     ended = results.ended[own] & results.ended[others]
     diverged = results.diverged[own].astype(int) - results.diverged[others]
+    waits = numpy.array([stop is not None for stop in results.stops], bool)
     skip(state, policy.arms, differences, ended, diverged)
     evidence, closed = running_evidence(differences), {closure.arm for closure in state.closures}
     # What counts begins with the first look: the bound is simulated so.
@@ -37,7 +38,7 @@ def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, wor
         ),
         diverged=diverged.cumsum(axis=1),
         counted=counted_seeds(ended),
-        paused=results.paused[own] | results.paused[others],
+        paused=waits[own] | waits[others],
         is_open=numpy.array([arm not in closed for arm in policy.arms], bool),
         rejected=sum(closure.reason in REJECTED for closure in state.closures),
     )

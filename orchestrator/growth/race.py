@@ -31,7 +31,7 @@ def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, wor
         return [row for row, arm in enumerate(policy.everyone) if arm not in closed]
 
     def last_complete() -> int:
-        return min((int(counted[row]) for row in racing() if not results.paused[row]), default=0)
+        return min((int(counted[row]) for row in racing() if not results.stops[row]), default=0)
 
     def judge(seeds: int) -> None:
         closures.extend(_round(policy, losses, diverged, counted, racing(), seeds))
@@ -46,7 +46,7 @@ def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, wor
             if (seeds := skipped_seeds(losses[row], diverged[row], counted[row], last))
         },
     )
-    open_arms = [policy.everyone[row] for row in racing() if not results.paused[row]]
+    open_arms = [policy.everyone[row] for row in racing() if not results.stops[row]]
     wanted = seeds_ahead(policy, last, open_arms, open_arms=len(open_arms), workers=workers)
     return Step(state=after, seeds=wanted, ends=not racing())
 

@@ -44,8 +44,7 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
     for row, stop in enumerate(stops):
         if stop in useless.values() and ended[row].all():
             stops[row] = None  # it has all its seeds, and no person gets it more
-    paused = numpy.array([stop is not None for stop in stops], bool)
-    return Results(values=values, ended=ended, diverged=diverged, paused=paused, stops=stops)
+    return Results(values=values, ended=ended, diverged=diverged, stops=stops)
 
 
 def differs_in_data(run: RunRecord, data: dict[str, str]) -> bool:

@@ -27,15 +27,13 @@ class Results:
     """What became of every arm's seeds: a row for each of `policy.everyone`, a column for each seed up to the cap.
 
     `values` are NaN where there is no number. A seed has `ended` if its run has ended (with a number or without);
-    `diverged` says that it diverged. `paused` arms (a row each) have a seed that waits for a person, and
-    `stops` says why (None: it does not).
+    `diverged` says that it diverged. `stops` says why a seed of each arm waits for a person (None: none does).
     """
 
     values: "NDArray[Any]"
     ended: "NDArray[Any]"
     diverged: "NDArray[Any]"
-    paused: "NDArray[Any]"
-    stops: Sequence[Stop | None] = ()
+    stops: Sequence[Stop | None]
 
 
 @dataclass(frozen=True, kw_only=True)

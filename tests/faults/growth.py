@@ -90,7 +90,7 @@ def expected(sweep: NewSweep) -> Said:
         for key in policy.everyone
     ]
     ended = numpy.ones((len(values), len(seeds)), bool)
-    results = Results(values=numpy.array(values), ended=ended, diverged=~ended, paused=~ended[:, 0])
+    results = Results(values=numpy.array(values), ended=ended, diverged=~ended, stops=[None] * len(ended))
     return said_of(tuple(decide.next_step(policy, results, PolicyState()).state.closures))
 
 

@@ -18,7 +18,7 @@ from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.measuring.pairs import Pairs
 from orchestrator.comparison.statistics import ALPHA, paired_difference
 from orchestrator.growth import decide, race
-from orchestrator.growth.steps import Results
+from orchestrator.growth.steps import Results, Stop
 
 CAP = 12
 
@@ -59,7 +59,7 @@ def swept(
 
 def _seen(values: Any, ended: Any, lost: Any, diverged: Any) -> Results:
     shown = numpy.where(ended & ~lost, values, numpy.nan)
-    return Results(values=shown, ended=ended.copy(), diverged=diverged & ended, paused=numpy.zeros(len(values), bool))
+    return Results(values=shown, ended=ended.copy(), diverged=diverged & ended, stops=[None] * len(values))
 
 
 def drawn(seed: int, arms: int, effects: list[float]) -> tuple[Any, Any, Any]:
@@ -203,9 +203,7 @@ def test_a_paused_arm_is_not_waited_for() -> None:
     policy = policy_of(2, futility=None)
     values = numpy.random.default_rng(0).standard_normal((3, 20))
     seen = results_of(policy, values, {"b": 5, "a0": 3, "a1": 5})
-    step = decide.next_step(
-        policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), PolicyState()
-    )
+    step = decide.next_step(policy, Results(**{**vars(seen), "stops": [None, Stop.PAUSED, None]}), PolicyState())
     assert step.state.round == 5 and step.seeds == {"b": 6, "a1": 6}
 
 
@@ -218,7 +216,7 @@ def test_an_arm_that_was_paused_is_judged_where_the_others_wait_at_the_cap(best_
     values = 0.1 * numpy.random.default_rng(0).standard_normal((3, 6))
     first, paused_arm, last = policy.everyone
     seen = results_of(policy, values, {first: 6, paused_arm: 3, last: 6})
-    paused = step(policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), PolicyState())
+    paused = step(policy, Results(**{**vars(seen), "stops": [None, Stop.PAUSED, None]}), PolicyState())
     assert paused.state.round == 6 and not paused.ends
     assert [closure.arm for closure in paused.state.closures] == ([] if best_arm else [last])
     end = step(policy, results_of(policy, values, dict.fromkeys(policy.everyone, 6)), paused.state)
