@@ -1,5 +1,6 @@
 """`hlbq code`: the code that computed runs, as the database keeps it."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,7 +100,7 @@ def checkout(
         code = find_code(store, name)
     package = write_sources(code.sources, folder)
     say(f"{package}: {counted(len(code.sources), 'file')} of code {code.digest}")
-    note(f"To train with it: PYTHONPATH={folder.absolute()} hlbq worker")
+    note(f"To train with it: PYTHONPATH={shlex.quote(str(folder.absolute()))} hlbq worker")
 
 
 def same(

@@ -72,9 +72,11 @@ def test_codes_are_listed_and_compared_and_taken_out(hlbq: Hlbq, tmp_path: Path)
     assert "-DEPTH = 8\n+DEPTH = 9\n" in diff.out and "+A = 1" in diff.out and "2 files, 3 lines" in diff.err
     assert hlbq("code diff 1 2").out == diff.out
     assert "settings.py" in hlbq("show 2 --diff").out
-    assert hlbq(f"code checkout 2 {tmp_path / 'out'}").code == 0
-    assert (tmp_path / "out" / "hlbgpt_core" / "mine.py").read_bytes() == b"A = 1\n"
-    again = hlbq(f"code checkout 2 {tmp_path / 'out'}")
+    out = tmp_path / "old code"
+    taken = hlbq(f"code checkout 2 '{out}'")
+    assert taken.code == 0 and f"PYTHONPATH='{out}' hlbq worker" in taken.err
+    assert (out / "hlbgpt_core" / "mine.py").read_bytes() == b"A = 1\n"
+    again = hlbq(f"code checkout 2 '{out}'")
     assert again.code == 2 and "exists already" in again.err
 
 
