@@ -5,7 +5,7 @@ after it, all with --append, add their rows.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def read_csv_states(connection: Connection, host: str) -> list[CsvState]:
     query = select(*columns).where(sweeps.c.csv_path.is_not(None), sweeps.c.csv_host == host).order_by(sweeps.c.id)
     rows = connection.execute(query).all()
     targets = {row.id: CsvTarget(path=row.csv_path, append=bool(row.csv_append), host=host) for row in rows}
-    taken, later = takers(targets), _later(targets)
+    taken, files = takers(targets), _files(targets)
+    later = {one: tuple(there[place + 1 :]) for there in files for place, one in enumerate(there)}
     return [
         CsvState(
             sweep_id=row.id,
@@ -68,24 +69,19 @@ def read_csv_states(connection: Connection, host: str) -> list[CsvState]:
 
 def takers(targets: Mapping[int, CsvTarget]) -> dict[int, int]:
     """The sweep that has taken a sweep's file, of those whose file was taken. `targets` are of one host, by sweep."""
-    owners: dict[Any, int] = {}
     found: dict[int, int] = {}
-    for sweep_id in sorted(targets, reverse=True):
-        place = place_of(targets[sweep_id].path)
-        if place in owners:
-            found[sweep_id] = owners[place]
-        elif not targets[sweep_id].append:
-            owners[place] = sweep_id
+    for there in _files(targets):
+        owner = max((one for one in there if not targets[one].append), default=0)
+        found |= {one: owner for one in there if one < owner}
     return found
 
 
-def _later(targets: Mapping[int, CsvTarget]) -> dict[int, tuple[int, ...]]:
-    """The later sweeps on each sweep's file."""
-    places = {sweep_id: place_of(target.path) for sweep_id, target in targets.items()}
-    on: dict[Any, list[int]] = {}
-    for sweep_id in sorted(places):
-        on.setdefault(places[sweep_id], []).append(sweep_id)
-    return {sweep_id: tuple(one for one in on[place] if one > sweep_id) for sweep_id, place in places.items()}
+def _files(targets: Mapping[int, CsvTarget]) -> Collection[Sequence[int]]:
+    """The sweeps on each file, oldest first."""
+    found: dict[Any, list[int]] = {}
+    for sweep_id in sorted(targets):
+        found.setdefault(place_of(targets[sweep_id].path), []).append(sweep_id)
+    return found.values()
 
 
 def replaced_by(target: CsvTarget, states: Sequence[CsvState]) -> list[CsvState]:
