@@ -10,7 +10,7 @@ from orchestrator.comparison.judging.effects import Factor, cell_of, cells_of_ef
 from orchestrator.comparison.measuring.groups import with_defaults
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
-from orchestrator.sweep.baseline import baseline_of, restricted
+from orchestrator.sweep.baseline import baseline_of, restricted, with_zipped
 from orchestrator.sweep.definition import is_search, stored_shape
 from orchestrator.sweep.shapes import PRODUCT, Shape
 
@@ -79,12 +79,14 @@ def design_of(store: Store, sweep_ids: Sequence[int]) -> Design:
     arms = [with_defaults(arm.settings) for sweep_id in sweep_ids for arm in store.arms(sweep_id)]
     names = differing_settings(arms)
     sweep = store.sweep(sweep_ids[0]) if len(sweep_ids) == 1 else None
+    shape = PRODUCT if sweep is None else stored_shape(sweep.definition)
+    baseline = {} if sweep is None else with_zipped(baseline_of(sweep.definition), arms, shape.zips)
     return Design(
         sweeps=tuple(sweep_ids),
         arms=arms,
         names=names,
-        baseline={} if sweep is None else restricted(baseline_of(sweep.definition), names),
-        shape=PRODUCT if sweep is None else stored_shape(sweep.definition),
+        baseline=restricted(baseline, names),
+        shape=shape,
         is_search=sweep is not None and is_search(sweep.definition),
         first_seed=None if sweep is None else sweep.definition.get("seed"),
     )

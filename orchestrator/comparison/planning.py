@@ -13,6 +13,7 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.baseline import with_zipped
 from orchestrator.sweep.plan import Plan
 
 POWER = 0.8
@@ -36,8 +37,8 @@ def contrasts_in(plan: Plan, baseline: Mapping[str, object]) -> int:
     if not baseline:
         return 0 if plan.shape.random_draws is not None else len(plan.arms) - 1
     settings = [arm.settings.to_dict() for arm in plan.arms]
-    names = differing_settings(settings)
-    return counterparts([tuple(map(one.get, names)) for one in settings], names, baseline)
+    names, whole = differing_settings(settings), with_zipped(baseline, settings, plan.shape.zips)
+    return counterparts([tuple(map(one.get, names)) for one in settings], names, whole)
 
 
 @dataclass(frozen=True, kw_only=True)

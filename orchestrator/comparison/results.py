@@ -29,7 +29,7 @@ from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import DECIDE, PolicyRecord
 from orchestrator.store import Store
-from orchestrator.sweep.baseline import restricted
+from orchestrator.sweep.baseline import restricted, with_zipped
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
 
@@ -122,6 +122,9 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     grouping = group_runs(found.results, by, apart=(SWEEP,) if found.unlike else ())
     is_whole = wanted.takes_whole_sweeps
     design = design_of(store, found.sweeps)
+    if question.baseline is not None:
+        whole = with_zipped(question.baseline, design.arms, design.shape.zips)
+        question = replace(question, baseline=restricted(whole, [*question.baseline, *grouping.by]))
     record = _policy(store, question, found, design, grouping) if is_whole else None
     races = record is not None and policy_of(record).best_arm
     policy = None if record is None or races else policy_of(record)

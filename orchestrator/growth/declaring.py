@@ -24,7 +24,7 @@ from orchestrator.queue.states import TERMINAL
 from orchestrator.queue.sweeps import DECIDE, SEARCH, NewPolicy, SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
-from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline, search_start
+from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline, search_start, with_zipped
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.submission import PreparedSweep
@@ -45,7 +45,8 @@ def with_policy(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep
         more = f"--num_runs {options.num_runs} is more than --max_seeds {options.max_seeds}, the most that can count"
         raise UsageError(more, f"Use --num_runs {options.max_seeds}, or more --max_seeds.")
     arms = {arm.key: arm.settings.to_dict() for arm in plan.arms}
-    policy, alone = _declared(options, arms, baseline_of(definition), is_capped=not plan.skipped)
+    baseline = with_zipped(baseline_of(definition), arms.values(), plan.shape.zips)
+    policy, alone = _declared(options, arms, baseline, is_capped=not plan.skipped)
     sweep = replace(prepared.sweep, policy=NewPolicy(kind=DECIDE, definition=asdict(policy)))
     return replace(prepared, sweep=sweep, warnings=[*prepared.warnings, *_warnings(options, policy, arms, alone)])
 
@@ -94,9 +95,10 @@ def declared_for_sweep(store: Store, sweep: SweepRecord, options: SweepOptions) 
     except ExportError as error:
         raise UsageError(f"--metric {options.metric}: no run of sweep {sweep.id} has it", error.hint) from None
     named = parse_baseline(options.baseline)
-    baseline = named or baseline_of(sweep.definition)
+    zips = stored_shape(sweep.definition).zips
+    baseline = with_zipped(named or baseline_of(sweep.definition), arms.values(), zips)
     policy, alone = _declared(options, arms, baseline, is_capped=is_capped, metric=metric)
-    definition = asdict(replace(policy, baseline=named))
+    definition = asdict(replace(policy, baseline=baseline if named else {}))
     return NewPolicy(kind=DECIDE, definition=definition), _warnings(options, policy, arms, alone)
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from hlbgpt_core.errors import HlbqError
@@ -56,6 +56,19 @@ def parse_baseline(texts: Sequence[str], known: Callable[[str], str] = setting_n
                 f"--baseline names {name} twice: {value_text(found[name])} and {value_text(wanted)}",
                 "There is one baseline: keep one of them.",
             )
+    return found
+
+
+def with_zipped(
+    baseline: Mapping[str, Any], arms: Collection[Mapping[str, Any]], zips: Iterable[Sequence[str]]
+) -> Mapping[str, Any]:
+    """The baseline, of `depth=2` also the width that is zipped with it: that of the first of the arms of that depth."""
+    found = dict(baseline)
+    for names in zips:
+        named = {name: baseline[name] for name in names if name in baseline}
+        arm = next((arm for arm in arms if named.items() <= arm.items()), None) if named else None
+        if arm is not None:
+            found |= {name: arm[name] for name in names}
     return found
 
 

@@ -158,6 +158,22 @@ def test_runs_that_exist_are_compared_and_not_changed(hlbq: Hlbq) -> None:
     assert "Without it: 2 runs (0 new arms)" in dry.err
 
 
+ZIPPED = "--depth 2 4 --width 128 256 --zip depth width --baseline depth=2"
+
+
+def test_a_baseline_that_names_one_of_zipped_settings_is_the_arm_that_has_it(hlbq: Hlbq) -> None:
+    assert "1 arm against the baseline" in hlbq(f"submit {ZIPPED} --dry-run --plan_for 0.01 --noise 0.004").err
+    assert hlbq(f"submit {ZIPPED} --num_runs 5").code == 0
+    complete_all()
+    for asked in ("", "--baseline depth=2", "--baseline depth=2 --by depth"):
+        found = hlbq(f"compare {asked} --no_record").out
+        assert "depth 4, width 256 against depth 2, width 128" in found or "depth 4 against depth 2" in found
+    assert hlbq("decide 1 --baseline depth=2").code == 0
+    for asked in ("", "--baseline depth=2"):
+        assert "intervals and their p by the sweep's policy" in hlbq(f"compare --sweep 1 {asked} --no_record").out
+    assert hlbq(f"submit {ZIPPED} --decide --name grows").code == 0
+
+
 @pytest.mark.parametrize(
     ("axes", "baseline", "open_arms"),
     [
