@@ -14,7 +14,7 @@ MARK := \#\#
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*$(MARK) .*/\1/p' Makefile)
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*$(MARK) \(.*\)/make \1|\2/p' Makefile | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
@@ -35,49 +35,49 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 DEMO := demo-results
 DEMO_SWEEP := --preset tiny-cpu --depth 1 2 3 --num_runs 5
 
-demo: $(VENV)/.installed ## install, ask whether more blocks help, train on the CPU, draw the answer and say it (about four minutes)
+demo: $(VENV)/.installed ## install, train 15 runs on the CPU, answer whether more blocks help (about four minutes)
 	@mkdir -p $(DEMO)
 	$(BIN)/hlbq run --db $(DEMO)/hlbq.db --output $(DEMO)/results.csv --name demo $(DEMO_SWEEP) --device cpu --workers 2
 	$(BIN)/hlbq plot $(DEMO)/figure.png --difference --x tokens --db $(DEMO)/hlbq.db
 	@echo "the figure is $(DEMO)/figure.png, the table $(DEMO)/results.csv; do more blocks help?"
 	$(BIN)/hlbq compare --db $(DEMO)/hlbq.db
 
-test: lint ## install, lint, check types beside the tests; print the ten slowest
+test: lint ## install, lint, check types, run the tests; print the ten slowest
 	@$(MAKE) --no-print-directory -j 2 types unit
 
-lint: $(VENV)/.installed-dev ## ruff: style, and whether everything is formatted
+lint: $(VENV)/.installed-dev ## check style and formatting with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/.installed-dev ## format everything, and mend what ruff can mend
+format: $(VENV)/.installed-dev ## format everything, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(VENV)/.installed-dev ## mypy --strict
+types: $(VENV)/.installed-dev ## check types with mypy --strict
 	$(BIN)/mypy
 
-unit: $(VENV)/.installed-dev ## the tests of `make test` alone
+unit: $(VENV)/.installed-dev ## run the tests of `make test` only
 	# One thread a test: two that share two cores wait for each other more than they compute. Three tests: one waits.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
-test-long: $(VENV)/.installed-dev ## the whole of what `make test` shortens: studies, demos, long sweeps
+test-long: $(VENV)/.installed-dev ## run the full version of what `make test` shortens: studies, demos, long sweeps
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 2 --dist loadfile --durations=10
 
-test-browser: $(VENV)/.installed-dev ## the dashboard in a real Chromium (three minutes; wants the system's chromium)
+test-browser: $(VENV)/.installed-dev ## test the dashboard in a real Chromium (three minutes; needs the system's chromium)
 	$(BIN)/python -m pytest -m browser tests/browser
 
-test-hosts: $(VENV)/.installed-dev ## several hosts in network namespaces, cables cut (needs root; two minutes)
+test-hosts: $(VENV)/.installed-dev ## test several hosts and cut cables, in network namespaces (two minutes; needs root)
 	$(BIN)/python -m pytest tests/hosts/several_hosts.py
 
 # Ray's servers listen on every address of the machine: they get a network of their own, with the loopback alone.
-test-ray: $(VENV)/.installed-dev ## the tests on a small Ray cluster (as root: in a network namespace)
+test-ray: $(VENV)/.installed-dev ## test on a small Ray cluster in a network namespace (needs root)
 	unshare --net sh -c 'ip link set lo up && exec $(BIN)/python -m pytest tests/ray_cluster'
 
 # Its daemons listen on the loopback interface alone.
-test-slurm: $(VENV)/.installed-dev ## the tests on a Slurm cluster of one node (as root, with Slurm's and munge's daemons installed)
+test-slurm: $(VENV)/.installed-dev ## test on a Slurm cluster of one node (needs root, and Slurm's and munge's daemons)
 	$(BIN)/python -m pytest tests/slurm
 
-faults: $(VENV)/.installed-dev ## the long fault suite (hours; stopped and started again, it goes on)
+faults: $(VENV)/.installed-dev ## run the long fault suite (hours; after a stop it goes on where it was)
 	$(BIN)/python -m tests.faults.suite
 
 # What the benchmarks compare with: the extra `bench`, which does not fit beside what constraints.txt pins.
@@ -89,11 +89,11 @@ $(PEERS)/.installed: pyproject.toml | $(BIN)/python
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $$($(BIN)/python -c '$(BENCH_EXTRA)') \
 		&& touch $@ || echo "without these, the benchmarks report their peers as missing"
 
-bench: $(VENV)/.installed-dev $(PEERS)/.installed ## the benchmarks
+bench: $(VENV)/.installed-dev $(PEERS)/.installed ## run the benchmarks
 	$(BIN)/python -m benchmarks.all
 
 # Each keeps what it measured; one that fails stops none of the others.
-bench-gpu: $(VENV)/.installed-dev ## the benchmarks of training, on a GPU
+bench-gpu: $(VENV)/.installed-dev ## run the benchmarks of training, on a GPU
 	-$(BIN)/python -m benchmarks.train_gpu step
 	-$(BIN)/python -m benchmarks.train_gpu run
 	-$(BIN)/python -m benchmarks.train_gpu parity
