@@ -2,7 +2,7 @@
 
     python -m benchmarks.verdicts
 
-prints the tables of docs/comparison.md, each with the rule that it is about (some five minutes). The tests run the same
+prints the tables of docs/verdicts.md, each with the rule that it is about (some five minutes). The tests run the same
 functions with fewer sweeps.
 """
 

@@ -9,5 +9,5 @@
     judging/        from numbers to verdicts: contrasts, families, effects, tuned groups, declared policies
     reporting/      for readers: tables, sentences, cautions, seeds to add
 
-docs/comparison.md explains the statistics and cites their sources.
+docs/verdicts.md explains the statistics and cites their sources.
 """

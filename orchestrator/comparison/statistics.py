@@ -1,4 +1,4 @@
-"""The statistics of comparisons: numbers in, numbers out. docs/comparison.md explains them and cites the sources.
+"""The statistics of comparisons: numbers in, numbers out. docs/verdicts.md explains them and cites the sources.
 
 Differences between two arms are taken seed by seed. They are modelled as independent normal draws with unknown
 mean and unknown variance, so everything here is a form of the t-test.
@@ -17,7 +17,7 @@ ALPHA = 1 - CONFIDENCE
 
 # The always-valid test looks for effects of about this many standard deviations of a paired difference: the
 # standard deviation of its normal prior on mean / deviation. Any value is valid; this one decides effects of 3
-# deviations at 5 seeds, and costs small effects hardly anything (docs/comparison.md has the table).
+# deviations at 5 seeds, and costs small effects hardly anything (docs/verdicts.md has the table).
 EFFECT_SCALE = 2.0
 
 

@@ -1,7 +1,7 @@
 """Whether the noise of pairs is such that the t-test may be wrong about it. Numbers in, numbers out.
 
 Normal noise of equal size trips the skewness or the ratio once in 100 arms (SIGNIFICANCE is for each of the two), and
-the outlier less often than that; docs/comparison.md has the measured rates.
+the outlier less often than that; docs/verdicts.md has the measured rates.
 """
 
 from typing import Any
