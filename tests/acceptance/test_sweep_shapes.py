@@ -306,14 +306,14 @@ def test_a_drawn_sweep_takes_more_seeds_and_no_more_values(hlbq: Hlbq) -> None:
     assert hlbq("extend 1 --num_runs 2").out == "sweep 1: 3 runs added (0 new arms)\n"
 
 
-def test_the_example_of_the_page_on_scripting(hlbq: Hlbq, capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs" / "scripting.md").read_text(encoding="utf-8")
-    (python,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(compile(python, "scripting.md", "exec"), {})
+def test_the_examples_of_the_pages_on_sweeps_and_python(hlbq: Hlbq, capsys: pytest.CaptureFixture[str]) -> None:
+    section = (ROOT / "docs" / "python.md").read_text(encoding="utf-8").partition("## Submit a sweep")[2]
+    exec(compile(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0], "python.md", "exec"), {})
     assert capsys.readouterr().out.startswith("1 6\n")
     assert {(run.settings["depth"], run.settings["num_heads"], run.seed) for run in runs_of(1)} == {
         (depth, heads, seed) for depth, heads in ((2, 1), (4, 1), (4, 2)) for seed in (100, 101)
     }
+    page = (ROOT / "docs" / "scripting.md").read_text(encoding="utf-8")
     (toml,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     Path("sweep.toml").write_text(toml, encoding="utf-8")
     assert hlbq("submit sweep.toml").out.startswith("sweep 2: 36 runs: 12 arms")
