@@ -81,27 +81,30 @@ class Settings:
     """Everything that decides what is trained, except the seed."""
 
     recipe: str = setting(
-        DEFAULT_RECIPE, choices=RECIPES, help="Which recipe of hlb-gpt: model, schedules, accumulation."
+        DEFAULT_RECIPE, choices=RECIPES, help="The recipe of hlb-gpt: model, schedules, accumulation."
     )
     model_scale: float = setting(
         1.0,
         above=0,
-        help="Size relative to the recipe's default model; used if depth and width are below 1. "
-        "Stored and logged: the true scale, N over the recipe's default N.",
+        help="Size relative to the recipe's default model. Used only if depth and width are below 1. The true scale "
+        "(N over the recipe's default N) is stored and logged.",
     )
-    depth: int = setting(-1, help="Number of blocks; below 1: from model_scale. Set with width, or neither.")
+    depth: int = setting(-1, help="Number of blocks. Below 1: from model_scale. Set both depth and width, or neither.")
     width: int = setting(
         -1,
         unit="channels",
-        help="Residual width, rounded to a multiple of 64; below 1: from model_scale. Set with depth, or neither.",
+        help="Residual width, rounded to a multiple of 64. Below 1: from model_scale. Set both depth and width, or "
+        "neither.",
     )
     num_heads: int = setting(
         1,
         minimum=1,
         default_by_recipe={"0.4.1": 1, "0.3.0": 3},
-        help="Attention heads. Must divide width (and 0.4.1's query-key width), or the arm is left out.",
+        help="Number of attention heads. It must divide the width, and in 0.4.1 the query-key width too.",
     )
-    linear_value: bool = setting(False, recipes=("0.4.1",), help="No product and no GELU on the attention's value.")
+    linear_value: bool = setting(
+        False, recipes=("0.4.1",), help="Leave out the product and the GELU on the attention's value."
+    )
     qk_dim_div: int = setting(8, minimum=1, recipes=("0.4.1",), help="The query-key width is width // qk_dim_div.")
     expand_factor: int = setting(
         2, minimum=1, recipes=("0.4.1",), help="The block's inner width is expand_factor * width."
@@ -112,20 +115,20 @@ class Settings:
         help="Distances in the position bias: rounded to bfloat16 as in the released recipe, or exact.",
     )
     dataset: str = setting(
-        "wikitext-103", help="wikitext-103, pystdlib, text:PATH (file, folder or glob), hf:NAME[:CONFIG]."
+        "wikitext-103", help="wikitext-103, pystdlib, text:PATH (file, folder or glob) or hf:NAME[:CONFIG]."
     )
     tokenizer: str = setting(
         "gpt2",
-        help="Any tiktoken encoding, bytes (256 values and end of text), or bpe:SIZE (trained on the text).",
+        help="A tiktoken encoding, bytes (256 values and end of text), or bpe:SIZE (trained on the text).",
     )
     max_sequence_length: int = setting(
         1024,
         minimum=1,
         unit="tokens",
         default_by_recipe={"0.4.1": 1024, "0.3.0": 512},
-        help="Length of the longest training sequences, and of evaluation where eval_sequence_length is 0.",
+        help="Length of the longest training sequences, and of evaluations if eval_sequence_length is 0.",
     )
-    initial_sequence_length: int = setting(32, minimum=1, unit="tokens", help="Length of the first sequences.")
+    initial_sequence_length: int = setting(32, minimum=1, unit="tokens", help="Length of the first training sequences.")
     sequence_growth_steps: int = setting(
         80,
         minimum=1,
@@ -134,7 +137,7 @@ class Settings:
         help="Double the sequence length every this many steps.",
     )
     gpu_capacity_scalar: float = setting(
-        1.0, above=0, help="Scales the tokens of a microbatch; 1.0 is a GPU with 40 GB."
+        1.0, above=0, help="Scales the tokens of a microbatch; 1.0 is for a GPU with 40 GB."
     )
     lr_mult: float = setting(2.62, above=0, recipes=("0.4.1",), help="Multiplies the base learning rate.")
     lr_mult_position_bias: float = setting(
@@ -163,7 +166,7 @@ class Settings:
         16.0,
         minimum=0,
         default_by_recipe={"0.4.1": 16.0, "0.3.0": 0.03},
-        help="Weight decay at the start; the recipe changes it with the loss.",
+        help="Initial weight decay; the recipe changes it with the loss.",
     )
     warmup_steps: int = setting(
         100, minimum=1, unit="optimizer steps", recipes=("0.4.1",), help="Steps of learning-rate warm-up."
@@ -184,24 +187,24 @@ class Settings:
     block_optimizer: str = setting(
         "adamw",
         choices=("adamw", "muon"),
-        help="Optimizer of the blocks' matrices; muon orthogonalises each update and scales it to AdamW's size.",
+        help="Optimizer for the blocks' matrices; muon orthogonalises each update and scales it to AdamW's size.",
     )
     output_precision: str = setting(
         "same",
         choices=("same", "float8"),
-        help="The output layer's product: as the rest, or with factors rounded to float8 (a float8 product if the GPU "
-        "has one).",
+        help="The output layer's product: in the same precision as the rest, or with factors rounded to float8. GPUs "
+        "that can do so multiply in float8.",
     )
     precision: str = setting(
         "auto",
         choices=("auto", "bfloat16", "float32", "float64"),
-        help="Number format; auto is bfloat16 on a GPU and float32 on a CPU.",
+        help="Number format. auto is bfloat16 on a GPU and float32 on a CPU.",
     )
     max_epochs: float = setting(1.0, above=0, unit="epochs", help="Stop after this much of the training data.")
     max_steps: int = setting(NO_LIMIT_STEPS, minimum=1, unit="optimizer steps", help="Stop after this many steps.")
     max_tokens: int = setting(NO_LIMIT_TOKENS, minimum=1, unit="tokens", help="Stop after this many tokens.")
     max_time_seconds: float = setting(
-        1e9, above=0, unit="seconds", help="Stop after this many seconds of training, not counting evaluation."
+        1e9, above=0, unit="seconds", help="Stop after this many seconds of training, without evaluations."
     )
     log_every: int = setting(10, minimum=1, unit="optimizer steps", help="Steps between train points.")
     eval_every: int = setting(50, minimum=1, unit="optimizer steps", help="Steps between evaluations.")
@@ -213,21 +216,21 @@ class Settings:
         minimum=1,
         unit="tokens",
         default_by_recipe={"0.4.1": 153_600, "0.3.0": 1_048_576},
-        help="Tokens of each evaluation.",
+        help="Number of tokens in each evaluation.",
     )
     eval_sequence_length: int = setting(
         0,
         minimum=0,
         unit="tokens",
-        help="Length of the sequences of evaluations; 0: max_sequence_length. Arms of several max_sequence_length can "
-        "be compared where this is the same.",
+        help="Length of the sequences in evaluations; 0: max_sequence_length. Arms with different max_sequence_length "
+        "can be compared if this is the same.",
     )
     test_tokens: int = setting(
         0,
         minimum=0,
         unit="tokens",
-        help="Tokens of one more evaluation at the end, on text that no other reads: the dataset's own test split, "
-        "else the second half of the validation text; 0: none.",
+        help="Number of tokens in one more evaluation at the end; 0: none. It reads text that no other evaluation "
+        "reads: the dataset's test split, or else the second half of the validation text.",
     )
 
     @classmethod

@@ -52,9 +52,9 @@ def list_(database: DatabaseOption, as_json: JsonOption = False) -> None:
         commit, first = (record.git_commit, when(record.first_at)) if record else ("", "")
         mark = "here" if digest == here else ""
         rows.append([digest, mark, first, commit, size, str(runs.get(digest, 0)), " ".join(same_as[digest])])
-    print_table(["code", "", "first used", "git commit", "sources", "runs", "the same as"], rows)
+    print_table(["code", "", "first used", "git commit", "sources", "runs", "same as"], rows)
     if here not in digests:
-        say(f"the code here is {here}: no run of this database has it")
+        say(f"the code here is {here}; no run in this database has it")
     for first, second, why in declared:
         say(f"declared the same: {first} and {second}: {why}")
 
@@ -62,9 +62,9 @@ def list_(database: DatabaseOption, as_json: JsonOption = False) -> None:
 def diff(
     first: CodeName,
     database: DatabaseOption,
-    second: Annotated[str, typer.Argument(metavar="CODE", help="As CODE; default: the code on disk.")] = "here",
+    second: Annotated[str, typer.Argument(metavar="CODE", help="The same; default: the code on disk.")] = "here",
 ) -> None:
-    """Show how one code differs from another, as a unified diff.
+    """Show how two codes differ, as a unified diff.
 
     hlbq code diff 3 12
 
@@ -109,7 +109,7 @@ def same(
     why: Annotated[str, typer.Option("--why", help="How you know, for others.", metavar="TEXT")],
     database: DatabaseOption,
 ) -> None:
-    """Declare that two codes compute the same numbers: runs of one may resume with the other, and are compared with it.
+    """Declare that two codes compute the same numbers. Runs of one may then resume with the other, and be compared.
 
     hlbq code same 3c3b3434 here --why "replay agrees"
     """

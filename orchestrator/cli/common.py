@@ -67,7 +67,7 @@ class RunFilterOptions(OptionGroup):
         "expression.)",
         metavar="NAME=VALUE...",
     )
-    tag: list[str] = option(list, help="Runs with one of these tags, or whose sweep has it.", metavar="TAG...")
+    tag: list[str] = option(list, help="Runs with one of these tags, their own or their sweep's.", metavar="TAG...")
     all: bool = option(False, help="Every run of every sweep.")
 
     def given(self) -> bool:
@@ -92,7 +92,7 @@ class RunFilterOptions(OptionGroup):
         """The filter for a command that changes runs. Raises UsageError if none was given; `example` is a command to
         type instead."""
         if not self.given():
-            raise UsageError("no filter says which runs", f"For instance: {example}   (--all for every run)")
+            raise UsageError("which runs? There is no filter", f"For instance: {example}   (--all for every run)")
         return self.to_filter()
 
 

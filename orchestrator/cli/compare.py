@@ -19,14 +19,16 @@ class MeasureOptions(OptionGroup):
 
     panel = "Which number of a run"
     metric: str = option("val_loss", help="val_loss, train_acc, a metric of your own, ...")
-    best: bool = option(False, help="A run's best point instead of its last.")
-    at_tokens: float | None = option(None, help="At so many tokens seen, interpolated.")
-    at_epoch: float | None = option(None, help="At this epoch, interpolated.")
-    at_seconds: float | None = option(None, help="After so much training time, interpolated.")
-    at_step: float | None = option(None, help="At this step, interpolated.")
-    at_flops: float | None = option(None, help="After so many operations of training, interpolated.")
-    goal: str | None = option(None, help="Which way is better, for a metric of your own.", metavar="lower|higher")
-    target: float | None = option(None, help="Also the time, tokens and steps until the metric gets here.")
+    best: bool = option(False, help="A run's best value instead of its last.")
+    at_tokens: float | None = option(None, help="The value after this many tokens, interpolated.")
+    at_epoch: float | None = option(None, help="The value at this epoch, interpolated.")
+    at_seconds: float | None = option(None, help="The value after this many seconds of training, interpolated.")
+    at_step: float | None = option(None, help="The value at this step, interpolated.")
+    at_flops: float | None = option(None, help="The value after this many FLOPs of training, interpolated.")
+    goal: str | None = option(None, help="Which way is better, for your own metric.", metavar="lower|higher")
+    target: float | None = option(
+        None, help="Also show the time, tokens and steps until the metric reaches this value."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +38,22 @@ class CompareOptions(OptionGroup):
     by: list[str] = option(list, help="Settings to group by, or code (default: those that differ).", metavar="NAME...")
     baseline: list[str] = option(
         list,
-        help="The group that others are compared with, seed by seed (default: the sweep's).",
+        help="The group to compare the others with, seed by seed (default: the sweep's baseline).",
         metavar="NAME=VALUE...",
     )
-    arms: bool = option(False, help="Of a factorial sweep every arm's verdict too, not only main effects.")
-    effects: bool = option(False, help="Of a factorial sweep two-way interactions too.")
+    arms: bool = option(False, help="For a factorial sweep: give every arm's verdict too, not only main effects.")
+    effects: bool = option(False, help="For a factorial sweep: give two-way interactions too.")
     tune: str | None = option(None, help="Compare groups, each at its own best value of this setting.", metavar="NAME")
-    margin: float | None = option(None, help="The largest difference that does not matter: a verdict of its own.")
-    robust: bool = option(False, help="Judge by the seeds won alone, whatever the noise. Choose it before the sweep.")
-    allow_mixed_data: bool = option(False, help="Compare runs of different data all the same.")
-    allow_mixed_evaluation: bool = option(False, help="Compare losses of different evaluations all the same.")
-    allow_mixed_code: bool = option(False, help="Take runs too that more than one code computed.")
-    no_record: bool = option(False, help="Do not write down with the sweep that its verdicts were looked at.")
+    margin: float | None = option(
+        None, help="The largest difference that does not matter. Adds the verdict: no difference larger than this."
+    )
+    robust: bool = option(
+        False, help="Judge only by the number of seeds won, whatever the noise. Choose this before the sweep."
+    )
+    allow_mixed_data: bool = option(False, help="Compare runs of different data anyway.")
+    allow_mixed_evaluation: bool = option(False, help="Compare losses of different evaluations anyway.")
+    allow_mixed_code: bool = option(False, help="Include runs that more than one code computed.")
+    no_record: bool = option(False, help="Do not record with the sweep that you looked at its verdicts.")
     markdown: bool = option(False, help="Print Markdown.")
 
 
@@ -62,9 +68,9 @@ def compare(
 
     hlbq compare --baseline depth=8
 
-    tells whether others are better or worse, or how many further seeds would decide it. Without --baseline it takes
-    the sweep's own. Of a factorial sweep it opens with main effects. Looks are recorded with the sweep; they do not
-    make the verdicts less sure: docs/comparison.md.
+    says whether the other groups are better or worse, or how many more seeds would decide it. The default baseline is
+    the sweep's own. For a factorial sweep, main effects come first. Looks are recorded with the sweep; they do not make
+    the verdicts less certain (docs/verdicts.md).
     """
     from orchestrator.comparison import results
     from orchestrator.comparison.reporting import rendering

@@ -37,7 +37,7 @@ def cancel(
 def pause(
     runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: IdleYesOption = False
 ) -> None:
-    """Stop workers from taking these runs, until hlbq unpause. Those that are running go on."""
+    """Stop workers from taking these runs, until hlbq unpause. Runs that are running go on."""
     # One that runs goes on; once it is back in the queue, no worker claims it.
     chosen = narrowed(runs.to_chosen("hlbq pause --sweep 3"), OPEN)
     with database.write() as store:
@@ -57,16 +57,18 @@ def retry(
     runs: RunFilterOptions,
     database: DatabaseOption,
     failed: bool = option(False, help="Failed runs only; without other filters, those of all sweeps."),
-    from_start: bool = option(False, help="Start at step 0 and drop checkpoints and points; held runs too."),
+    from_start: bool = option(
+        False, help="Start at step 0 and delete checkpoints and points. Applies to held runs too."
+    ),
     resume_across_code: bool = option(
-        False, help="Resume even if the code differs, and mark the run as mixed code; held runs too."
+        False, help="Resume even if the code differs, and mark the run as mixed code. Applies to held runs too."
     ),
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
     """Put failed or cancelled runs back into the queue. They go on from their last checkpoint.
 
-    Those that a search stopped early only with --reason pruned; they are not stopped again.
+    Runs that a search stopped early need --reason pruned. They are not stopped again.
     """
     if from_start and resume_across_code:
         raise UsageError("--from_start and --resume_across_code contradict each other", "Leave one of them out.")
@@ -79,7 +81,7 @@ def retry(
         count = store.retriable(chosen, how)
         pruned = 0 if chosen.reasons else store.matching(replace(chosen, reasons=(Reason.PRUNED,)))
         if pruned:
-            note(f"{counted(pruned, 'run')} stopped early by a search: only with --reason {Reason.PRUNED}")
+            note(f"not included: {counted(pruned, 'run')} stopped early by a search (add --reason {Reason.PRUNED})")
         change = partial(store.retry, how=how)
         _change(store, chosen, "retry", "back in the queue", change, yes=yes, as_json=as_json, count=count)
 
@@ -110,7 +112,7 @@ def delete(
 ) -> None:
     """Delete runs for good, with their points, attempts, checkpoints and logs. A sweep goes with its last run.
 
-    Runs that are running are refused. The event stays, the numbers are never given again, and so does what W&B holds.
+    It refuses running runs. Events stay, and so does what W&B has. The numbers are never used again.
     """
     from orchestrator.export.writing import catch_up_all
     from orchestrator.store.known import check_named
@@ -129,7 +131,8 @@ def delete(
         else:
             say(f"deleted: {_what(done)}")
         if done.on_wandb:
-            note(f"{counted(done.on_wandb, 'run')} of these were sent to W&B: what it holds stays there")
+            was, it = ("was", "it") if done.on_wandb == 1 else ("were", "them")
+            note(f"{counted(done.on_wandb, 'run')} of these {was} sent to W&B, which keeps {it}")
         note(*files)
         if done.run_ids:
             _remove_files(store, state_dir)
@@ -161,7 +164,7 @@ def _remove_files(store: "Store", state_dir: str | None) -> None:
     if folder is not None and folder.is_dir():
         remove_leftovers(store, list(of_deleted_runs(store, folder)))
     elif folder is None:
-        suggest("Their files go with: hlbq db check --repair --state_dir FOLDER", store)
+        suggest("To remove their files: hlbq db check --repair --state_dir FOLDER", store)
 
 
 def _change(

@@ -20,14 +20,14 @@ class ServingOptions(OptionGroup):
         list, help="More host names that browsers may use for this server.", metavar="NAME..."
     )
     read_only: bool = option(False, help="Show everything, change nothing.")
-    new_token: bool = option(False, help="Make a new token: links from before open nothing more.")
+    new_token: bool = option(False, help="Make a new token, so that older links no longer work.")
     state_dir: str | None = option(None, help="The workers' folder, for logs and the token (default: <db>.state).")
 
 
 def dashboard(how: ServingOptions, database: DatabaseOption) -> None:
     """Show sweeps, runs and workers as live pages in a browser, until Ctrl-C.
 
-    Prints a link with a token, which is kept in the state folder: open pages and bookmarks outlive a restart.
+    Prints a link with a token. The token is kept in the state folder, so open pages and bookmarks survive a restart.
     """
     try:
         from orchestrator.dashboard.serving.server import serve

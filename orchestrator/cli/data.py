@@ -72,7 +72,7 @@ def info(
     verify: bool = option(False, help="Read all tokens and check them."),
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the cache holds of a dataset; exit code 1 if --verify finds it damaged."""
+    """Show what the cache has of a dataset; exit code 1 if --verify finds it damaged."""
     folder = default_cache_dir()
     described = [_described(folder, record, verify=verify) for record in find_caches(folder, name, tokenizer)]
     if as_json:
@@ -83,7 +83,7 @@ def info(
             for label, value in facts.items():
                 say(f"{label.replace('_', ' '):<13} {_value_text(value)}")
     if any(facts.get("verified") == "altered" for facts in described):
-        note("Remove it and the next use encodes it again: hlbq data remove NAME")
+        note("Remove it, and the next use encodes it again: hlbq data remove NAME")
         raise typer.Exit(1)
 
 

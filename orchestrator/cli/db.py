@@ -105,11 +105,11 @@ def copy(
     release: bool = option(
         False,
         "--release/--no-release",
-        help="Copy a database that is in use; the copy has its running runs back in the queue.",
+        help="Copy a database that is in use. In the copy, running runs are back in the queue.",
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a database into another and compare them. After an interruption, the same command goes on.
+    """Copy a database into another and compare them. After an interruption, the same command continues.
 
     Sweeps and runs keep their numbers. Checkpoints and logs are files outside the database and stay where they are.
     Exit code 1 if the two differ.
@@ -135,7 +135,7 @@ def copy(
                     report = copy_database(old, new, release=release, report=progress)
     except DatabaseBusyError as error:
         raise DatabaseBusyError(
-            error.message, "Run the same command again: the copy goes on where it stopped."
+            error.message, "Run the same command again: the copy continues where it stopped."
         ) from None
     finally:
         progress.end()

@@ -21,22 +21,22 @@ def decide(
     policy: GivenPolicy,
     database: DatabaseOption,
     sweep: Annotated[int | None, typer.Argument(metavar="SWEEP", help="The sweep's number.", min=1)] = None,
-    redeclare: bool = option(False, help="Replace the policy that the sweep has by the one of these options."),
+    redeclare: bool = option(False, help="Replace the sweep's policy with the one of these options."),
     as_json: JsonOption = False,
 ) -> None:
     """Add seeds to the undecided arms of a sweep, and to their baseline, until the verdict is in.
 
     hlbq decide 3 --margin 0.01
 
-    declares that for sweep 3, and queues what its first step asks for; workers take the steps from then on. Without
-    options, `hlbq decide 3` takes the steps of sweep 3 that are due, and says how its policy stands. If it has none, it
-    gets one with the defaults. Without a sweep every step of every sweep that is due is taken.
+    declares this policy for sweep 3, and queues the runs of its first step. From then on, workers take the steps.
+    Without options, `hlbq decide 3` takes the steps of sweep 3 that are due, and shows the state of its policy. If the
+    sweep has none, it gets one with the defaults. `hlbq decide` alone takes the steps of all policies that are due.
     """
     from orchestrator.growth.reconciler import take_due_steps
     from orchestrator.growth.standing import standing_lines, standing_of
 
     if sweep is None and (redeclare or policy.options != SweepOptions(decide=True)):
-        raise UsageError("for which sweep is that?", "For instance: hlbq decide 3 --margin 0.01")
+        raise UsageError("for which sweep?", "For instance: hlbq decide 3 --margin 0.01")
     with database.write() as store:
         if sweep is not None:
             _declare(store, sweep, policy.options, redeclare=redeclare)
@@ -62,11 +62,11 @@ def extend(
     settings: GivenSettings,
     database: DatabaseOption,
     num_runs: int | None = option(None, min=1, help="Runs that every arm should have (default: as many as now)."),
-    undecided: bool = option(False, help="Add seeds only to arms without a verdict yet, and to their baselines."),
+    undecided: bool = option(False, help="Add seeds only to arms without a verdict, and to their baselines."),
     dry_run: bool = option(False, "--dry_run", "--dry-run", help="Print what would be added, and stop."),
     as_json: JsonOption = False,
 ) -> None:
-    """Add what is missing to a sweep: seeds up to --num_runs, and arms for more values of settings.
+    """Add runs to a sweep: seeds up to --num_runs, and arms for more values of settings.
 
     hlbq extend 3 --num_runs 10
 
@@ -110,7 +110,7 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
     store.declare(sweep_id, new, replace=redeclare)
     if there is not None and there.kind == SEARCH and there.ended_at is None:
         rest = "this policy decides between those that it tried"
-        note(f"sweep {sweep_id}: its search is ended and tries no more arms; {rest}")
+        note(f"sweep {sweep_id}: its search has ended and tries no more arms; {rest}")
     if there is None and options == SweepOptions(decide=True):
-        note(f"sweep {sweep_id} had no policy: one is declared now, with the defaults")
-        suggest(f"with a margin, for instance: hlbq decide {sweep_id} --redeclare --margin 0.01", store)
+        note(f"sweep {sweep_id} had no policy, and now has one with the defaults")
+        suggest(f"To add a margin, for instance: hlbq decide {sweep_id} --redeclare --margin 0.01", store)

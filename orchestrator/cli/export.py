@@ -25,7 +25,7 @@ class ExportOptions(OptionGroup):
 
     layout: str = option(
         "runs",
-        help="runs: one row a run. points: one row a point. original: the newest CSV of hlb-gpt-cli.",
+        help="runs: one row per run. points: one row per point. original: the newest CSV of hlb-gpt-cli.",
         metavar="runs|points|original",
     )
     append: bool = option(False, help="Keep the rows of other runs in the CSV.")
@@ -39,8 +39,8 @@ def export(
 ) -> None:
     """Write the runs that have points as a table (without filters: of the latest sweep).
 
-    --all writes every run of every sweep, pending ones too; --layout original only those that were evaluated. In lists,
-    1e999 stands for numbers that are not finite, and 1e9999 for what was never recorded; --layout points keeps nan, inf
+    --all writes every run of every sweep, pending ones too. --layout original writes only runs that were evaluated. In
+    lists, 1e999 is a number that is not finite, and 1e9999 one that was never recorded. --layout points keeps nan, inf
     and -inf.
     """
     from orchestrator.export import writing

@@ -80,7 +80,7 @@ def tag(
 ) -> None:
     """Add tags to a run or a sweep (--sweep 3), and remove tags: hlbq tag 12 +good -todo
 
-    Filters take them: --tag good means the runs with that tag, and those whose sweep has it.
+    Filters can use them: --tag good chooses the runs with that tag, and the runs of sweeps with that tag.
     """
     example = "hlbq tag 12 +good -todo   or: hlbq tag --sweep 3 +paper"
     with database.write() as store:

@@ -37,18 +37,21 @@ class PlotOptions(OptionGroup):
     metric: str = option("val_loss", help="What to draw: val_loss, train_acc, grad_norm, ...")
     x: str = option(
         "",
-        help="Over what (default: tokens): any metric too, as dots by step.",
+        help="The x axis (default: tokens). A metric gives one dot per step.",
         metavar="steps|epochs|tokens|seconds|flops|wall_clock|METRIC",
     )
     band: str = option(
         "auto",
-        help="Around the mean over seeds. auto: the range below 5 seeds, else the 95 % t-interval.",
+        help="What to draw around the mean over seeds. auto: the range below 5 seeds, else the 95 % t-interval.",
         metavar="auto|interval|range|seeds|none",
     )
     log_x: bool = option(False, help="Logarithmic x.")
     log_y: bool = option(False, help="Logarithmic y.")
     smooth: float = option(
-        0.0, help="Weight of the past a hundredth of a run later, in a moving average; below 1.", min=0.0, max=0.9999
+        0.0,
+        help="Draw a moving average: the weight that the past keeps over a hundredth of the run; below 1.",
+        min=0.0,
+        max=0.9999,
     )
     past_shortest: bool = option(False, help="Draw the mean beyond the end of the arm's shortest run.")
     allow_mixed_data: bool = option(False, help="Draw runs together even if their data differ.")
@@ -65,7 +68,7 @@ class PlotOptions(OptionGroup):
         metavar="NAME...",
     )
     title: str = option("", help="A title above the figure.")
-    size: str = option("", help="For a paper's column or page, or in inches: 5x3.", metavar="column|page|WxH")
+    size: str = option("", help="The size: a paper's column or page, or inches (5x3).", metavar="column|page|WxH")
     csv: Path | None = option(None, help="Read this table from hlbq export instead of a database.")
 
 
@@ -76,8 +79,8 @@ class KindOptions(OptionGroup):
     panel = "Other figures"
     difference: bool = option(
         False,
-        help="Each arm's difference from the baseline with its interval and verdict; with --x, along training; "
-        "with --x seeds, after each seed.",
+        help="Each arm's difference from the baseline, with its interval and verdict. With --x: along training. With "
+        "--x seeds: after each seed.",
     )
     effects: bool = option(False, help="The same for the main effects and interactions of a factorial sweep.")
     margin: float | None = option(None, help="The largest difference that does not matter, as in hlbq compare.")
@@ -102,12 +105,12 @@ def plot(
     """Draw a metric's curves: one line per arm, with a band over its seeds.
 
     Without filters it draws the latest sweep. --difference, --effects, --final, --heatmap and --schedules draw other
-    figures. Verdicts in a figure are a look, which is recorded as by hlbq compare.
+    figures. Verdicts in a figure count as a look, and are recorded as hlbq compare does.
     """
     from orchestrator.plots.figures import check_ending, save
 
     if kind.margin is not None and not (kind.difference or kind.effects):
-        raise UsageError("--margin is of differences", "Add --difference or --effects.")
+        raise UsageError("--margin needs a figure of differences", "Add --difference or --effects.")
     asked = _asked(how, kind)
     path = file or Path(f"{asked.kind or how.metric}.png")
     check_ending(path)

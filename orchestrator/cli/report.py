@@ -23,7 +23,7 @@ class ReportOptions(OptionGroup):
         list, help="The group to compare the others with (default: the sweep's).", metavar="NAME=VALUE..."
     )
     allow_mixed_data: bool = option(False, help="Compare and draw runs even if their data differ.")
-    allow_mixed_evaluation: bool = option(False, help="Compare and draw losses of different evaluations all the same.")
+    allow_mixed_evaluation: bool = option(False, help="Compare and draw losses of different evaluations anyway.")
 
 
 def report(
@@ -32,10 +32,10 @@ def report(
     database: DatabaseOption,
     file: Annotated[Path, typer.Argument(help="The page.")] = Path("report.html"),
 ) -> None:
-    """Write a sweep as one HTML page: figures, tables, verdicts, settings, provenance.
+    """Write a sweep as one HTML page: figures, tables, verdicts, settings, and where the numbers come from.
 
     The page loads nothing and runs nothing, so you can mail it or put it anywhere. Its verdicts (--baseline) count as a
-    look at the p-values, as those of hlbq compare do.
+    look, as those of hlbq compare do.
     """
     from orchestrator.comparison.measuring.groups import read_baseline
     from orchestrator.comparison.results import recorded

@@ -134,7 +134,7 @@ def seeds_of(
             found = read_noise(store, plan)
         if found is None:
             raise UsageError(
-                f"--plan_for {effect:g}: there are no earlier runs of like arms to learn the noise from",
+                f"--plan_for {effect:g}: there are no earlier runs of similar arms to estimate the noise from",
                 "Give the deviation of a paired difference, for instance --noise 0.004; or train 4 seeds of two arms "
                 "first.",
             )
@@ -152,7 +152,7 @@ def seed_lines(plan: Plan, seeds: "SeedPlan | None", history: History) -> list[s
         found.append(f"{counted(plan.num_runs, 'seed')}: no verdict is possible below {seeds.fewest}")
     if seeds.effect is None or seeds.noise is None:
         return found
-    learned = " at most, learned from earlier runs" if seeds.noise.degrees else ""
+    learned = " at most, estimated from earlier runs" if seeds.noise.degrees else ""
     compared = f"{counted(seeds.contrasts, 'arm')} against the baseline"
     given = f"(noise {seeds.noise.deviation:.2g}{learned}; {compared})"
     if seeds.needed is None:

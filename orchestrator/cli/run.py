@@ -41,9 +41,7 @@ DEFAULT_TABLE = "results.csv"
 class LocalWorkers(OptionGroup):
     """How many workers this machine gives the sweep, and where the table goes."""
 
-    workers: int = option(
-        1, min=1, max=256, help="Worker processes on the device; on a CPU, one for every core or two."
-    )
+    workers: int = option(1, min=1, max=256, help="Worker processes on the device; on a CPU, at most one per core.")
     output: str = option(
         DEFAULT_TABLE, "--output", "-o", help="The table to write at the end (.csv, .parquet, .jsonl)."
     )
@@ -57,7 +55,7 @@ def run(
     database: DatabaseOption,
     yes: YesOption = False,
 ) -> None:
-    """Submit a sweep, train it here with a live view, export its table, and say what it shows.
+    """Submit a sweep, train it here with a live view, export its table, and print its verdicts.
 
     The verdicts are those of hlbq compare, against the sweep's baseline. Ctrl-C releases the running runs after a
     checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed; arms of a search may diverge.
@@ -119,7 +117,7 @@ def check_append(options: SweepOptions, path: str) -> None:
     if options.append and not options.log_csv and file.is_file() and file.stat().st_size:
         kept = shlex.join(["-c", "--append", "--logfile", str(Path(path).with_suffix(".csv"))])
         raise UsageError(
-            f"--append was given without --log_csv (-c): '{path}' would be written over",
+            f"--append was given without --log_csv (-c), so '{path}' would be overwritten",
             f"Keep its rows: {kept} -o {shlex.quote(path)}   or leave out --append.",
         )
 

@@ -48,7 +48,7 @@ def logs(
     attempt: int | None = option(None, min=1, help="Which attempt, from 1 (default: the newest)."),
     state_dir: StateDirOption = None,
 ) -> None:
-    """Print what the trainer of a run printed."""
+    """Print the output of a run's trainer."""
     with database.read() as store:
         found = find_run(store, run)
         chosen = choose_attempt(found, store.attempts(found.id), attempt)

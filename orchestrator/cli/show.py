@@ -52,8 +52,8 @@ def show(
     database: DatabaseOption,
     run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
     sweep: int | None = option(None, min=1, help="Show this sweep instead."),
-    toml: bool = option(False, help="Of a sweep: print the sweep file that makes it again."),
-    diff: bool = option(False, help="Of a run: how the code here differs from the run's, and nothing else."),
+    toml: bool = option(False, help="For a sweep: print the sweep file that makes it again."),
+    diff: bool = option(False, help="For a run: print only how the code here differs from the run's code."),
     as_json: JsonOption = False,
 ) -> None:
     """Show a run (settings, facts, attempts, events, its error), or a sweep."""
@@ -122,9 +122,9 @@ def _print_story(story: RunStory, database_option: str) -> None:
     say(*code_lines(run, mixed=story.mixed_code))
     _print_times(run, story.test_loss)
     if story.attempts and story.attempts[-1].provenance:
-        say("the newest attempt was computed by:")
+        say("what computed the newest attempt:")
         _print_values(story.attempts[-1].provenance)
-    say(f"the same run again: {story.repeat}")
+    say(f"to submit the same run again: {story.repeat}")
     if story.attempts:
         print_table(
             ["attempt", "started", "ended", "steps", "ended because", "worker", "log"],
@@ -183,14 +183,14 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_opt
     error = failed[-1]
     if error.reason is Reason.PRUNED:
         say(error.error_message)
-        say(f"to its end all the same: hlbq retry{database_option} --run {run.id} --reason {Reason.PRUNED}")
+        say(f"to train it to its end anyway: hlbq retry{database_option} --run {run.id} --reason {Reason.PRUNED}")
         return
     say(f"error of attempt {attempts.index(error) + 1}: {error.error_type}: {error.error_message}")
     if error.error_traceback:
         say(error.error_traceback.rstrip())
-    say(f"what the trainer printed: hlbq logs{database_option} {run.id}")
+    say(f"to see the trainer's output: hlbq logs{database_option} {run.id}")
     if run.state is State.FAILED:
-        say(f"again: hlbq retry{database_option} --run {run.id}")
+        say(f"to try it again: hlbq retry{database_option} --run {run.id}")
 
 
 def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord], taken_by: int | None) -> None:

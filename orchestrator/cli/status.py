@@ -44,8 +44,8 @@ def wait(
 ) -> None:
     """Wait until the runs (without filters: of the latest sweep) have ended; exit code 1 if any failed.
 
-    Arms of a search may diverge: that is no failure, unless no arm was measured.
-    It does not wait for runs that are held until somebody chooses their code: exit code 1, with the choices.
+    Arms of a search may diverge. That is a failure only if no arm was measured. The command does not wait for runs that
+    are held for other code: it ends with exit code 1, and names the choices.
     """
     with database.read() as store:
         latest = None if runs.given() else store.latest_sweep()
@@ -54,7 +54,7 @@ def wait(
         failures = failed_among(store, wanted)
     print_result(counts, counts_text(counts), as_json=as_json)
     if failures:
-        suggest("see why: hlbq status, hlbq show RUN; try again: hlbq retry --failed", store)
+        suggest("To see why: hlbq status, hlbq show RUN. To try again: hlbq retry --failed", store)
     if failures or counts.get(State.PENDING, 0):
         raise typer.Exit(1)
 

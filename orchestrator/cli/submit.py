@@ -36,10 +36,10 @@ class ReviewOptions(OptionGroup):
     plan_for: float | None = option(
         None,
         metavar="EFFECT",
-        help="Print how many seeds an effect of this size needs, by the noise of earlier runs of like arms.",
+        help="Print how many seeds an effect of this size needs, given the noise of earlier runs of similar arms.",
     )
     noise: float | None = option(
-        None, help="For --plan_for: the standard deviation of a paired difference, if you know it better."
+        None, help="For --plan_for: the standard deviation of a paired difference, instead of that of earlier runs."
     )
 
 
@@ -57,11 +57,11 @@ class AskedSweep(OptionGroup):
 def submit(asked: AskedSweep, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False) -> None:
     """Expand settings and seeds into runs, and queue them.
 
-    Every setting takes one value or several. Several values make an axis; the sweep is the product of the axes:
+    Every setting takes one or several values. Several values make an axis, and the sweep is the product of the axes:
 
     hlbq submit --depth 4 8 --width 192 384 --num_runs 3
 
-    A sweep file may hold all of this. Options on the command line replace those of the file:
+    A sweep file can hold all of this. Options on the command line replace those of the file:
 
     hlbq submit sweep.toml --num_runs 5
 
@@ -86,7 +86,7 @@ def search(asked: AskedSweep, database: DatabaseOption, as_json: JsonOption = Fa
 
     hlbq search --lr_mult 0.5..8 --depth 4 8 --width 192 --trials 60 --confirm 3
 
-    Workers ask a sampler for the next arm whenever one has ended. `hlbq status` says how the search stands.
+    When an arm has ended, its worker asks a sampler for the next one. `hlbq status` shows the state of the search.
     """
     if asked.sweep.options.trials is None:
         raise UsageError("how many arms may the search try?", "For instance: hlbq search --lr_mult 0.5..8 --trials 60")
@@ -203,7 +203,7 @@ def _whose_rows_go(target: CsvTarget | None, database: DatabaseOption) -> str:
         return ""
     sweeps = f"sweep{'s' if len(before) > 1 else ''} {', '.join(map(str, before))}"
     rows = (
-        f"{sweeps} will write no more to '{target.path}', and {'their' if len(before) > 1 else 'its'} rows go"
+        f"{sweeps} will no longer write to '{target.path}', and {'their' if len(before) > 1 else 'its'} rows go"
         if before
         else f"the rows of '{target.path}' go"
     )

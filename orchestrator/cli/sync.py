@@ -44,9 +44,9 @@ class SyncOptions(OptionGroup):
 def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> None:
     """Send runs to Weights & Biases (without filters: of the sweeps submitted with --log_wandb).
 
-    Each point arrives once, however often you run or kill this. It sends points up to a run's newest checkpoint, and
-    the rest once the run has ended. WANDB_MODE=offline writes folders for `wandb sync`. Exit code 1 if some could not
-    be sent.
+    Each point arrives once, however often you run or kill this command. It sends points up to a run's newest
+    checkpoint, and the rest when the run has ended. WANDB_MODE=offline writes folders for `wandb sync`. Exit code 1 if
+    some runs could not be sent.
     """
     from orchestrator.wandb_sync.session import SyncTiming
 

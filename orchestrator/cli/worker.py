@@ -42,8 +42,8 @@ class GivenWorkerOptions(OptionGroup):
 def worker(what: GivenWorkerOptions, database: DatabaseOption) -> None:
     """Claim runs and train them, until the queue is empty.
 
-    One worker on one device; with --gpus one on each GPU, with --slots several on each. Ctrl-C once takes a checkpoint,
-    releases the runs and ends; twice stops at once. Exit code 1 if a run failed.
+    This is one worker on one device. --gpus starts one worker on each GPU, --slots several on each device. Ctrl-C once
+    saves a checkpoint, releases the runs and ends; twice stops at once. Exit code 1 if a run failed.
     """
     what.options.check()
     # The worker replaces this process, so signals reach it and its exit code is ours.

@@ -88,7 +88,7 @@ class WorkerOptions:
     """A worker's options. `gpus`, or `slots` above 1, make it the parent of several workers."""
 
     gpu: int | None = option(
-        None, minimum=0, commands=HERE, help="Train on this GPU, as the NVIDIA driver numbers them."
+        None, minimum=0, commands=HERE, help="Train on this GPU, as numbered by the NVIDIA driver."
     )
     gpus: tuple[str, ...] = option(
         (),
@@ -96,24 +96,24 @@ class WorkerOptions:
         commands=HERE,
         help="One worker on each of these GPUs, under one parent; all: every GPU.",
     )
-    device: str | None = option(None, commands=HERE, help="cpu, or auto: the first GPU, else the CPU (default: auto).")
+    device: str | None = option(None, commands=HERE, help="cpu, or auto (default): the first GPU, else the CPU.")
     slots: int = option(
         1,
         minimum=1,
         maximum=64,
         commands=("worker", "run", "slurm"),
         trainer=True,
-        help="Workers that share the device, or each GPU.",
+        help="Number of workers that share the device, or each GPU.",
     )
     no_memory_check: bool = option(
         False, flags="--no-memory-check", commands=HERE, help="Start all --slots even if memory seems too small."
     )
-    threads: int = option(1, minimum=1, help="CPU threads of the trainer. To repeat a run exactly, keep the count.")
+    threads: int = option(1, minimum=1, help="CPU threads of the trainer. To repeat a run exactly, keep this number.")
     deterministic: bool = option(
         False,
         flags="--deterministic",
         trainer=True,
-        help="On a GPU: make the same seed give the same run bit for bit, at lower speed.",
+        help="On a GPU: the same seed gives the same run bit for bit, but more slowly.",
     )
     fast: bool | None = option(
         None,
@@ -125,7 +125,7 @@ class WorkerOptions:
         CompileMode.AUTO,
         flags="--compile",
         trainer=True,
-        help="Compile the model's blocks on the fast path: auto (where it pays within the run), always or never.",
+        help="Compile the model's blocks on the fast path: auto (if it pays off within the run), always or never.",
     )
     state_dir: str | None = option(
         None,
@@ -133,7 +133,7 @@ class WorkerOptions:
         "<db>.state).",
     )
     watch: bool = option(False, commands=("worker", "ray"), help="When the queue is empty, wait for more.")
-    count: int = option(0, minimum=0, commands=("worker",), help="End after this many runs (each worker); 0: no limit.")
+    count: int = option(0, minimum=0, commands=("worker",), help="Each worker ends after this many runs; 0: no limit.")
     sweep: tuple[int, ...] = option(
         (), metavar="INT...", commands=("worker", "slurm", "ray"), help="Take runs of these sweeps only."
     )

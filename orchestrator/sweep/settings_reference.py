@@ -12,15 +12,16 @@ from orchestrator.wording.tables import TextTable
 _HEAD = """\
 # Settings
 
-A setting is a named value that decides what is trained. Every setting takes one value or several
-(`--depth 4 8 16`); several make an axis of the sweep, which is the product of its axes. Names work with dashes
-and underscores. A run stores every setting as it was resolved.
+A setting is a named value that decides what is trained. Every setting takes one or several values
+(`--depth 4 8 16`). Several values make an axis, and the sweep is the product of its axes. You may write names
+with dashes or underscores.
 
-A setting without a value takes the default of the run's recipe. A combination of settings that can't be trained
-is left out of the sweep with the reason; so is one that gives a value to a setting which its recipe does not use.
-`hlbq submit --dry-run` shows both.
+If you do not give a setting, it has the default of the run's recipe. Each run stores the values of all settings.
 
-This page is generated from the code by `python -m orchestrator.sweep.settings_reference`; a test holds it current."""
+hlbq leaves out a combination that cannot be trained, and one that sets something which its recipe does not use.
+`hlbq submit --dry-run` shows these combinations, with the reasons.
+
+`python -m orchestrator.sweep.settings_reference` generates this page from the code, and a test checks it."""
 
 _HEADERS = ("setting", "type", "default", "unit", "recipe", "meaning")
 _KINDS = {int: "whole number", float: "number", bool: "0 or 1, true or false", str: "text"}

@@ -42,18 +42,18 @@ class SweepOptions:
         (),
         panel=SHAPE,
         example='[["depth", "width"]]',
-        help="Pair these settings: first value with first, second with second. May be given again for others.",
+        help="Pair these settings: first value with first, second with second. You may repeat it for other settings.",
     )
     where: Sequence[str] = option(
         (),
         panel=SHAPE,
         metavar="EXPRESSION...",
         example='["width / num_heads >= 64"]',
-        help="Keep only arms for which this holds, for instance 'width / num_heads >= 64'. (The --where "
+        help="Keep only arms for which this is true, for instance 'width / num_heads >= 64'. (The --where "
         "NAME=VALUE of other commands chooses stored runs.)",
     )
     one_at_a_time: bool = option(
-        False, panel=SHAPE, help="One base arm with every setting's first value, and one arm for each other value."
+        False, panel=SHAPE, help="Make one base arm with every setting's first value, and one arm per other value."
     )
     random: int | None = option(
         None,
@@ -61,9 +61,11 @@ class SweepOptions:
         minimum=1,
         help="Draw this many combinations: evenly from lists, on a log scale from a range such as 1e-4..1e-1.",
     )
-    random_seed: int = option(0, panel=SHAPE, minimum=0, help="The same number draws the same arms.")
+    random_seed: int = option(
+        0, panel=SHAPE, minimum=0, help="The seed of --random. The same seed draws the same arms."
+    )
 
-    num_runs: int = option(1, panel=SWEEP, minimum=1, help="Runs of every arm, each with its own seed.")
+    num_runs: int = option(1, panel=SWEEP, minimum=1, help="Number of runs of every arm, each with its own seed.")
     seed: int = option(100, panel=SWEEP, minimum=0, help="The first seed; run k (from 1) has seed + k - 1.")
     name: str = option("", panel=SWEEP, help="A name for the sweep.")
     note: str = option("", panel=SWEEP, help="A note on the sweep.")
@@ -72,7 +74,7 @@ class SweepOptions:
         panel=SWEEP,
         metavar="NAME=VALUE...",
         example='["depth=4"]',
-        help="The arm that the others are compared with (default: the first value of each setting).",
+        help="The arm to compare the others with (default: the first value of each setting).",
     )
     priority: int = option(
         0, panel=SWEEP, minimum=-LARGEST_PRIORITY, maximum=LARGEST_PRIORITY, help="Workers take higher ones first."
@@ -97,31 +99,31 @@ class SweepOptions:
     stall_timeout: float = option(
         600.0, panel=WORKERS, minimum=1.0, help="Stop a trainer after this many seconds without a sign of life."
     )
-    max_attempts: int = option(2, panel=WORKERS, minimum=1, help="Number of errors after which a run has failed.")
+    max_attempts: int = option(2, panel=WORKERS, minimum=1, help="Number of errors after which a run fails.")
     skip_existing: bool = option(
-        False, panel=SWEEP, help="Leave out runs that any sweep has completed before with the same data and code."
+        False, panel=SWEEP, help="Do not train runs that any sweep has already completed with the same data and code."
     )
 
     decide: bool = option(
         False,
         panel=GROWTH,
-        help="Add seeds to undecided arms and their baseline until the verdict is in, and stop: docs/decide.md.",
+        help="Add seeds to undecided arms and their baseline until the verdict is in (docs/decide.md).",
     )
     max_seeds: int = option(20, panel=GROWTH, minimum=2, maximum=1000, help="The most seeds an arm gets.")
     first_look: int = option(3, panel=GROWTH, minimum=2, help="Seeds before the first verdict.")
     margin: float | None = option(
-        None, panel=GROWTH, help="Stop too where an arm surely differs by less than this, in the metric's unit."
+        None, panel=GROWTH, help="Also stop if an arm surely differs by less than this, in the metric's unit."
     )
     futility: str = option(
         "0.10",
         panel=GROWTH,
         metavar="CHANCE|off",
         or_number=True,
-        help="Close an arm whose chance of a verdict by --max_seeds is less than this.",
+        help="Close an arm if its chance of a verdict by --max_seeds is less than this.",
     )
-    metric: str = option("val_loss", panel=GROWTH, help="What is decided by: val_loss, test_loss, ...")
+    metric: str = option("val_loss", panel=GROWTH, help="The metric that decides: val_loss, test_loss, ...")
     best_arm: bool = option(
-        False, panel=GROWTH, help="Race all arms instead: those that are surely not the best get no more seeds."
+        False, panel=GROWTH, help="Race all arms instead: an arm that is surely not the best gets no more seeds."
     )
 
     trials: int | None = option(
@@ -129,11 +131,11 @@ class SweepOptions:
         panel=SEARCH,
         minimum=2,
         maximum=100_000,
-        help="Search: try this many arms, the baseline first, each chosen by the results so far: docs/search.md.",
+        help="Search: try this many arms, the baseline first, each chosen by the results so far (docs/search.md).",
     )
     sampler: str = option("tpe", panel=SEARCH, metavar="tpe|random", help="Optuna's sampler that proposes the arms.")
     search_seed: int = option(
-        0, panel=SEARCH, minimum=0, help="The same number and the same results give the same arms."
+        0, panel=SEARCH, minimum=0, help="The sampler's seed. The same seed and the same results give the same arms."
     )
     stop_early: str = option(
         "off",
@@ -142,7 +144,11 @@ class SweepOptions:
         help="Stop arms that are not among the best at a rung: Optuna's successive halving.",
     )
     reduction: int = option(
-        3, panel=SEARCH, minimum=2, maximum=100, help="One in so many goes on from a rung; the next is so much later."
+        3,
+        panel=SEARCH,
+        minimum=2,
+        maximum=100,
+        help="With 3, one arm in 3 goes on from a rung, and the next rung is 3 times later.",
     )
     first_rung: float = option(0.5, panel=SEARCH, help="The first rung, as a share of a run's tokens.")
     confirm: int = option(
@@ -150,7 +156,7 @@ class SweepOptions:
         panel=SEARCH,
         minimum=0,
         maximum=100,
-        help="Then decide this many of the best arms against the baseline, on seeds that the search never saw.",
+        help="At the end, compare this many of the best arms with the baseline, on seeds that the search never saw.",
     )
 
     def __post_init__(self) -> None:

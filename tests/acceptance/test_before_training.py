@@ -66,10 +66,10 @@ def test_the_seeds_for_an_effect_follow_from_the_noise_given(hlbq: Hlbq) -> None
 def test_noise_is_learned_from_earlier_runs_of_like_arms(hlbq: Hlbq) -> None:
     line = f"submit {TINY} --max_tokens 1e6 --plan_for 0.01 --dry-run"
     refused = hlbq(f"{line} --num_heads 1 2")
-    assert refused.code == 2 and "no earlier runs of like arms" in refused.err and "--noise 0.004" in refused.err
+    assert refused.code == 2 and "no earlier runs of similar arms" in refused.err and "--noise 0.004" in refused.err
     hlbq(f"submit {TINY} --num_heads 1 2 --num_runs 5 --max_tokens 1e6")
     complete_all()
-    assert "at most, learned from earlier runs" in hlbq(f"{line} --num_heads 2 4").err
+    assert "at most, estimated from earlier runs" in hlbq(f"{line} --num_heads 2 4").err
     assert hlbq(f"{line} --num_heads 2 4 --max_epochs 3").code == 2  # no like arms
 
 

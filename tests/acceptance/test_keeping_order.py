@@ -64,7 +64,7 @@ def test_delete_counts_first_wants_a_yes_and_removes_the_files(hlbq: Hlbq, tmp_p
         store.plan_sync(gone, "me", generation=0, step=1, fence=1)
     done = hlbq("delete --sweep 1 --yes")
     assert (done.code, done.out) == (0, "deleted: 2 runs with 6 points, and sweep 1\n")
-    assert done.err == "1 run of these were sent to W&B: what it holds stays there\n"
+    assert done.err == "1 run of these was sent to W&B, which keeps it\n"
     for kind in ("checkpoints", "logs"):
         assert uids(state, kind) == kept | {"r0123456789abcdef"}
     again = hlbq("delete --sweep 1 --yes")
@@ -194,7 +194,7 @@ def test_notes_and_tags_are_seen_and_filtered_by(hlbq: Hlbq, tmp_path: Path) -> 
         ("note 1", "a note is one text, but got 0"),
         ("note 1 a b", "a note is one text, but got 2"),
         ("note --sweep 1 2 text", "a note is one text, but got 2"),
-        ("delete", "no filter says which runs"),
+        ("delete", "which runs? There is no filter"),
         ("delete --all --run 1", "--all means every run"),
     ],
 )

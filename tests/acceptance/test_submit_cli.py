@@ -244,7 +244,7 @@ def test_commands_that_change_runs_want_to_know_which(hlbq: Hlbq, command: str) 
     hlbq("submit")
     done = hlbq(command)
     assert done.code == 2
-    assert "no filter says which runs" in done.err
+    assert "which runs? There is no filter" in done.err
     assert runs_of()[0].state is State.PENDING
 
 

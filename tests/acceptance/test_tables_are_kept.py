@@ -78,7 +78,7 @@ def test_the_log_of_a_run_without_append_holds_its_own_rows_alone(hlbq: Hlbq) ->
 def test_append_without_a_log_is_refused_before_anything_is_stored(hlbq: Hlbq) -> None:
     write_other("q.csv")
     said = hlbq(f"{RUN} --append -o q.csv")
-    assert said.code == 2 and "'q.csv' would be written over" in said.err and "-c --append --logfile q.csv" in said.err
+    assert said.code == 2 and "'q.csv' would be overwritten" in said.err and "-c --append --logfile q.csv" in said.err
     assert seeds("q.csv") == [7, 8] and not Path("own.db").exists()
 
 

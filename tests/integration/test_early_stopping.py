@@ -217,7 +217,7 @@ def test_the_command_line_says_what_was_stopped_and_how_it_goes_on(
     assert "cancelled (pruned)" in shown and "tokens: " in shown and "the best 1 go on" in shown
     assert f"hlbq retry --run {stopped} --reason pruned" in shown and "error of attempt" not in shown
     refused = hlbq(f"retry --run {stopped} --json")
-    assert '"changed": 0' in refused.out and "1 run stopped early by a search: only with --reason pruned" in refused.err
+    assert '"changed": 0' in refused.out and "1 run stopped early by a search (add --reason pruned)" in refused.err
     assert hlbq("wait").code == 0
     again = hlbq(f"retry --run {stopped} --reason pruned --json")
     assert '"changed": 1' in again.out and "only with" not in again.err

@@ -749,7 +749,7 @@ def test_options_without_effect_are_told_of(
         ("a.png", "--where depth=3", ["no run has points of 'val_loss'"]),
         ("a.png", "--final depth --schedules", ["--final and --schedules are different figures"]),
         ("a.png", "--heatmap depth", ["--heatmap takes two settings, not 1"]),
-        ("a.png", "--margin 0.1", ["--margin is of differences"]),
+        ("a.png", "--margin 0.1", ["--margin needs a figure of differences"]),
         ("a.png", "--size wide", ["--size wide: no such size"]),
         ("a.png", "--by dpth", ["no setting 'dpth'"]),
         ("a.png", "--band wide", ["--band wide: no such choice"]),

@@ -648,6 +648,6 @@ def test_decide_says_that_it_declares_and_then_only_how_it_stands(
     for _ in range(2):
         assert run_program(["decide", "1", "--db", database]) == 0
         said.append(capsys.readouterr())
-    assert "sweep 1 had no policy: one is declared now, with the defaults\n" in said[0].err
+    assert "sweep 1 had no policy, and now has one with the defaults\n" in said[0].err
     assert f"hlbq decide --db {database} 1 --redeclare --margin 0.01\n" in said[0].err
-    assert "declared now" not in said[1].err and said[1].out == said[0].out
+    assert "had no policy" not in said[1].err and said[1].out == said[0].out

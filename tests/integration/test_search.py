@@ -395,5 +395,5 @@ def test_a_policy_that_replaces_a_running_search_says_so(tmp_path: Path, capsys:
             steps(store)
             train_one(store, worker)
     assert run_program(["decide", str(sweep), "--redeclare", "--db", location]) == 0
-    told = "its search is ended and tries no more arms; this policy decides between those that it tried"
+    told = "its search has ended and tries no more arms; this policy decides between those that it tried"
     assert f"sweep {sweep}: {told}" in " ".join(capsys.readouterr().err.split())

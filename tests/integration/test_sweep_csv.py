@@ -178,11 +178,11 @@ SUBMIT = "submit -c --depth 2 --width 64 --num_runs 2 --tokenizer bytes --logfil
 def test_submit_says_whose_rows_go_and_status_show_and_events_whose_the_file_is(hlbq: Hlbq, tmp_path: Path) -> None:
     assert "rows" not in hlbq(SUBMIT).err
     said = hlbq(f"{SUBMIT} --dry-run").err
-    assert "sweep 1 will write no more" in said and "and its rows go" in said and "--append keeps them" in said
+    assert "sweep 1 will no longer write" in said and "and its rows go" in said and "--append keeps them" in said
     assert "no more" not in hlbq(f"{SUBMIT} --append").err
     (tmp_path / "link.csv").symlink_to("results.csv")
     said = hlbq(SUBMIT.replace("results", "link"))
-    assert said.code == 0 and "sweeps 1, 2 will write no more" in said.err and "and their rows go" in said.err
+    assert said.code == 0 and "sweeps 1, 2 will no longer write" in said.err and "and their rows go" in said.err
     for number in (1, 2):
         assert "belongs to sweep 3 now, and gets no more of its rows" in hlbq(f"status --sweep {number}").out
         assert "of sweep 3 now" in hlbq(f"show --sweep {number}").out

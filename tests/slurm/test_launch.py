@@ -122,7 +122,7 @@ def test_stop_takes_jobs_that_wait_out_and_has_running_ones_release_their_runs(l
         login.wait(lambda: is_training(store), "one trains")
         assert sorted(login.active().values()) == ["PENDING", "RUNNING"]
         done = login.hlbq(stop, HLBQ_DB="")  # exactly as printed
-        assert "Slurm's queue: 1 job; asked to release their runs and end: 1" in done.stderr
+        assert "Slurm's queue: 1 job; told to release their runs and end: 1" in done.stderr
         login.wait(lambda: not login.active(), "both end")
     assert_released_with_all_its_points(login, 1)
 

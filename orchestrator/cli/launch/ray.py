@@ -61,7 +61,7 @@ def ray(
 ) -> None:
     """Start workers on a Ray cluster, and show their progress until the queue is empty.
 
-    If a node dies, Ray starts its workers again elsewhere. Ctrl-C once releases the runs after a checkpoint; twice
+    If a node dies, Ray starts its workers again on another. Ctrl-C once releases the runs after a checkpoint; twice
     stops at once. Exit code 1 if a run failed, or a worker could not work.
     """
     address = ray_cluster.chosen_address(cluster.address, os.environ)
@@ -216,9 +216,9 @@ def _stop_launched() -> None:
     fleet = RayFleet(say=note)
     fleet.adopt_launched()
     if not fleet.members:
-        note("no launched workers are on this cluster")
+        note("there are no launched workers on this cluster")
         return
-    note(f"stopping {counted(len(fleet.members), 'worker')}: their runs are released after a checkpoint")
+    note(f"stopping {counted(len(fleet.members), 'worker')}, which release their runs after a checkpoint")
     for member in fleet.members:
         member.actor.stop.remote()
     if not fleet.wait(STOP_SECONDS):

@@ -29,7 +29,7 @@ class JobOptions(OptionGroup):
 
     workers: int = option(1, help="How many workers: the size of the job array.", min=1, max=10_000)
     at_once: int = option(
-        0, "--at-once", help="At most this many of them at the same time; 0: as many as Slurm starts.", min=0
+        0, "--at-once", help="The most jobs that run at the same time; 0: as many as Slurm starts.", min=0
     )
     gpus_per_worker: int = option(
         1, "--gpus-per-worker", help="GPUs for each worker; 0: train on the CPU.", min=0, max=64
@@ -68,9 +68,10 @@ def slurm(
     stop: bool = option(False, help="End the jobs launched for this database; running ones release their runs."),
     as_json: JsonOption = False,
 ) -> None:
-    """Start workers as a Slurm job array; each claims runs until the queue is empty or its time is nearly up.
+    """Start workers as a Slurm job array. Each claims runs until the queue is empty or its time is nearly up.
 
-    A job whose time is nearly up checkpoints, releases its run, and goes back into Slurm's queue.
+    When the time of a job is nearly up, its worker saves a checkpoint and releases its run. The job goes back into
+    Slurm's queue.
     """
     from orchestrator.store import parse_location
 
@@ -155,13 +156,13 @@ def _tell(jobs: list[str], order: ArrayOrder, launch: Path, database_option: str
     span = jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
     note(f"{counted(len(jobs), 'worker')}: Slurm jobs {span}, named {order.name}")
     note(f"status: hlbq status{database_option}   squeue --name={order.name}")
-    note(f"what they print: {launch}/{jobs[0]}_0_log.err")
-    note(f"end them: hlbq launch slurm{database_option} --stop")
+    note(f"output: {launch}/{jobs[0]}_0_log.err")
+    note(f"to end them: hlbq launch slurm{database_option} --stop")
 
 
 def _stop(location: "StoreLocation", *, as_json: bool) -> None:
     slurm_cluster.check_slurm()
     waiting, running = slurm_cluster.stop_jobs(job_name(location))
-    note(f"taken out of Slurm's queue: {counted(waiting, 'job')}; asked to release their runs and end: {running}")
+    note(f"removed from Slurm's queue: {counted(waiting, 'job')}; told to release their runs and end: {running}")
     if as_json:
         print_json({"waiting": waiting, "running": running})
