@@ -67,10 +67,9 @@ def submit(
     """Expand settings and seeds into runs, queue them, and return the sweep as stored.
 
     `settings` gives each setting one value or a list of values; several make an axis. A text such as "1e-4..1e-1" is
-    a range to draw from. The other arguments are the options of `hlbq submit`, of the same names and meaning;
-    `checkpoint_every` and `stall_timeout` are seconds, and `baseline` may be values by name. `db` is a path or a URL
-    (None: $HLBQ_DB, else hlbq.db here). Other arguments replace the options of a `preset`, except for those that are
-    None: they count as not given.
+    a range to draw from. The other arguments are the options of `hlbq submit`, with the same names and meaning.
+    `checkpoint_every` and `stall_timeout` are in seconds, and `baseline` may map names to values. `db` is a path or a
+    URL (None: $HLBQ_DB, else hlbq.db here). The arguments replace those of a `preset`; None counts as not given.
 
         from orchestrator import submit
 
@@ -148,10 +147,10 @@ def wait(
     every: float = 2.0,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Mapping[State, int]:
-    """Wait until the runs (by default of the latest sweep) have ended; returns how many ended in which state.
+    """Wait until the runs (by default of the latest sweep) have ended; returns the number of runs in each state.
 
-    It asks the database every so many seconds, and does not wait for runs that are held until somebody chooses their
-    code. Every change in the counts, and that nobody works, goes to `progress`: `progress=print` shows them.
+    It asks the database every `every` seconds. It does not wait for runs that are held for other code. It calls
+    `progress` when the counts change, and when no worker is running: `progress=print` shows this.
     """
     seconds = _EVERY.typed(every)
     _EVERY.check_range(seconds)
@@ -164,7 +163,7 @@ def wait(
 def _listed(settings: Mapping[str, Any]) -> Mapping[str, list[Any]]:
     """The values of each setting. Raises UsageError for no mapping, and for an empty list."""
     if not isinstance(settings, Mapping):
-        raise UsageError(f"settings: '{shown(settings)}' is no mapping", "For instance: {'depth': [4, 8]}")
+        raise UsageError(f"settings: '{shown(settings)}' is not a mapping", "For instance: {'depth': [4, 8]}")
     found = {name: several_of(values) for name, values in underscored(settings, "settings").items()}
     for name, values in found.items():
         if not values:

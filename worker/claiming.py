@@ -40,7 +40,7 @@ class FaultyCode:
     def note(self, error: str) -> None:
         """The trainer could not import the core."""
         self._error, self._since = error, self.clock()
-        self.say(f"hlbgpt_core cannot be imported: {error}\nruns stay pending; they are taken again once it is mended")
+        self.say(f"hlbgpt_core cannot be imported: {error}\nruns stay pending until hlbgpt_core is corrected")
 
     def stands(self) -> bool:
         """Whether the core on disk is still the one that could not be imported."""

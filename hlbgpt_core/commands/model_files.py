@@ -31,8 +31,8 @@ SETTINGS, TOKENIZER = "settings.json", "tokenizer.json"
 RELEASED_PREFIX = "net_dict."
 PICKLE_ENDINGS = (".pt", ".pth", ".bin")
 HOW_TO_CONVERT = (
-    "A file that holds a whole module can run any code when it is read, so it is not. Where it was made, and only "
-    "if you trust it, save its parameters alone:\n"
+    "A file with a whole module can run any code when it is read, so hlbq does not read it. Where it was made, and "
+    "only if you trust it, save its parameters alone:\n"
     "  python -c \"import torch; torch.save(torch.load('OLD.pt', weights_only=False).state_dict(), 'NEW.pt')\""
 )
 
@@ -135,7 +135,7 @@ def write_model(folder: Path, file: ModelFile, *, tokenizer_file: Path | None = 
 def check_target(folder: Path) -> None:
     """Raise CheckpointError unless `folder` is a place for an exported model: nothing there, or an empty folder."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise CheckpointError(f"'{folder}' is there, and is not a folder", "Name a new folder.")
+        raise CheckpointError(f"'{folder}' exists, and is not a folder", "Name a new folder.")
     if folder.exists() and any(folder.iterdir()):
         raise CheckpointError(f"the folder '{folder}' is not empty", "Name a new folder, or empty this one first.")
 
@@ -237,7 +237,7 @@ def settings_of(parameters: Mapping[str, Tensor], path: Path) -> Settings:
         )
     except (KeyError, IndexError, ValueError, ZeroDivisionError, SettingsError):
         raise CheckpointError(
-            f"'{path}' does not tell its settings: its names and shapes are not those of recipe 0.4.1",
+            f"'{path}' does not say its settings: its names and shapes are not those of recipe 0.4.1",
             f'Put a {SETTINGS} beside it, such as: {{"recipe": "0.3.0", "depth": 6, "width": 384}}',
         ) from None
     return scale.resolve(settings)

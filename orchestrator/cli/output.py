@@ -29,7 +29,7 @@ def ask(question: str, *, otherwise: str) -> None:
     """Ask on stderr. Returns if the answer is yes, else prints `otherwise` and exits with 1. Raises UsageError if there
     is no terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"no terminal to ask on: {question}", "Add --yes to go on without asking.")
+        raise UsageError(f"cannot ask without a terminal: {question}", "Add --yes to go on without asking.")
     # Not typer.confirm, which treats Ctrl-C as a no and exits with 1.
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

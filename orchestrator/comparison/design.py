@@ -40,7 +40,7 @@ class Design:
     def why_not_factorial(self) -> str:
         """What the arms are instead, in words; empty for a factorial sweep: two factors or more, combined."""
         if len(self.sweeps) != 1:
-            return "runs of several sweeps are no factorial sweep"
+            return "runs of several sweeps are not a factorial sweep"
         if self.shape.one_at_a_time:
             return f"sweep {self.sweeps[0]} changes one setting at a time, and is not factorial"
         if self.shape.random_draws is not None:

@@ -100,9 +100,9 @@ class QuestionOptions:
         }
         given = [(axis, float(place)) for axis, place in places.items() if place is not None]
         if any(math.isnan(place) for _, place in given):
-            raise UsageError("a place is not a number", "For instance: at_tokens=5e6")
+            raise UsageError("an --at_... value is not a number", "For instance: at_tokens=5e6")
         if len(given) + self.best > 1:
-            raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
+            raise UsageError("several of --best and the --at_... options were given", "Keep one of them.")
         if given:
             return {"moment": PointChoice.AT, "axis": given[0][0], "place": given[0][1]}
         return {"moment": PointChoice.BEST if self.best else PointChoice.LAST}

@@ -217,7 +217,7 @@ def recorded(comparison: Comparison, open_to_write: Callable[[], Store], warn: C
         with open_to_write() as store:
             store.record_look(comparison.sweeps, f"{comparison.question}: {told}")
     except DatabaseError as error:
-        warn(f"this look was not recorded, which the verdict does not depend on: {error.message}")
+        warn(f"this look was not recorded (the verdict does not depend on it): {error.message}")
         return comparison
     return replace(comparison, is_recorded=True)
 

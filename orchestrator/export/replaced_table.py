@@ -21,7 +21,7 @@ def check_replaceable(path: Path, example: str) -> None:
     names = set(_READERS.get(file.suffix.lower(), first_row)(file))
     if not any(names >= signature for signature in _SIGNATURES):
         raise ExportError(
-            f"'{path}' is there already and is not a table of runs: it is left as it is",
+            f"'{path}' exists already and is not a table of runs, so it is not replaced",
             f"Name another file ({example}), or move that one away.",
         )
 

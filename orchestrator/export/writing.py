@@ -189,7 +189,7 @@ def _merge(
                         kept += 1
                 if count is None and kept and must_hold_own:
                     raise ExportError(
-                        f"another program or database has replaced '{path}' meanwhile", "It was left as it is."
+                        f"another program or database has replaced '{path}' since", "It was left as it is."
                     )
                 return _write_blocks(writer, store, selection, columns) if count is None else count
 

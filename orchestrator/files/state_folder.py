@@ -30,7 +30,7 @@ def check_state_dir(state_dir: str | None) -> None:
     folder = state_folder((), state_dir) if state_dir else Path()
     there = next(one for one in (folder, *folder.parents) if one.exists())
     if not there.is_dir():
-        raise _cannot_be_made(folder, f"'{there}' is no folder")
+        raise _cannot_be_made(folder, f"'{there}' is not a folder")
 
 
 def _cannot_be_made(folder: Path, why: str) -> DatabaseError:

@@ -47,7 +47,7 @@ def addition_to(
     """
     if undecided and (settings or num_runs is None):
         example = f"hlbq extend {sweep.id} --undecided --num_runs 10"
-        raise UsageError("--undecided adds seeds, to arms that are there", example)
+        raise UsageError("--undecided only adds seeds to existing arms", f"For instance: {example}")
     if not settings and num_runs is None:
         raise UsageError("nothing to add", f"For instance: hlbq extend {sweep.id} --num_runs 10")
     given = given_axes(settings, repeated=stored_shape(sweep.definition).zipped())
@@ -82,7 +82,7 @@ def undecided_arms(store: Store, sweep: int) -> Collection[str]:
         policy = store.policy(sweep)
         if policy is not None and policy.kind == DECIDE and policy.ended_at is None:
             raise UsageError(f"sweep {sweep}: its policy adds the seeds that it needs", "Train them: hlbq worker")
-        why = "no arm of it is undecided" if found.has_verdicts else "nothing of it is held against a baseline"
+        why = "none of its arms is undecided" if found.has_verdicts else "none of its arms has a baseline"
         raise UsageError(f"sweep {sweep}: {why}", f"See: hlbq compare --sweep {sweep}")
     return found.undecided_arms
 

@@ -191,14 +191,14 @@ def _check_early_stopping(options: SweepOptions, metric: Metric, settings: Setti
         raise UsageError(f"--stop_early {options.stop_early}: there is no such rule", f"Use {' or '.join(STOPPERS)}.")
     if not 0 < options.first_rung < 1:
         hint = "Use a number between 0 and 1, such as 0.5."
-        raise UsageError(f"--first_rung {options.first_rung:g}: no share of a run", hint)
+        raise UsageError(f"--first_rung {options.first_rung:g}: not a share of a run", hint)
     if options.stop_early == NEVER:
         return
     if options.num_runs > 1:
         seeds = f"--stop_early was given with --num_runs {options.num_runs}: it is for arms of one seed"
         raise UsageError(seeds, "Leave --num_runs out; --confirm 3 gives the best arms more seeds.")
     if metric.split is not Split.VAL:
-        raise UsageError(f"--stop_early: {metric.name} is not of the evaluations in a run", "Use --metric val_loss.")
+        raise UsageError(f"--stop_early: evaluations in a run do not measure {metric.name}", "Use --metric val_loss.")
     steps, epochs = options.first_rung * settings.max_steps, options.first_rung * settings.max_epochs
     if settings.eval_every > steps and settings.max_epochs_between_evals >= epochs:
         late = f"no evaluation before the first rung, which is at step {steps:g} of {settings.max_steps:,}"
@@ -239,7 +239,7 @@ def _futility_of(text: str) -> float | None:
     except ValueError:
         chance = math.nan
     if not 0 < chance < 1:
-        raise UsageError(f"--futility {text}: no chance between 0 and 1", "Use for instance 0.1, or off.")
+        raise UsageError(f"--futility {text}: not a chance between 0 and 1", "Use for instance 0.1, or off.")
     return chance
 
 

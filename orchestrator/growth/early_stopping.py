@@ -96,7 +96,7 @@ def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> RungVerd
     alike = _alike(store, run, halving)
     place = f"{policy.metric} after {rung:,} tokens"
     if run.id not in alike:
-        return RungVerdict(goes_on=True, text=f"no {place} that belongs with the others; goes on")
+        return RungVerdict(goes_on=True, text=f"no {place} that compares with the others; goes on")
     at_rungs = values_at(store, alike, metric, [rung])
     at_rung = {run_id: found[rung] for run_id, found in at_rungs}
     value = at_rung.pop(run.id, None)

@@ -16,7 +16,7 @@ _WAYS_ON = {
     Stop.HELD: "hlbq status --sweep {sweep} names the ways on",
     Stop.CANCELLED: "hlbq retry --sweep {sweep} lets them go on",
     Stop.FAILED: "hlbq retry --sweep {sweep} lets them go on once the cause is gone",
-    Stop.OTHER_DATA: "put the first data back, then hlbq extend {sweep} --num_runs {runs}; or submit anew",
+    Stop.OTHER_DATA: "restore the first data, then hlbq extend {sweep} --num_runs {runs}; or submit a new sweep",
     Stop.MIXED_CODE: "hlbq extend {sweep} --num_runs {runs} lets them go on",
 }
 _NOT_KNOWN = "open arms wait for runs that do not go on: hlbq status --sweep {sweep}"
@@ -44,4 +44,4 @@ def waiting_texts(store: Store, policy: DecidePolicy, state: PolicyState, sweep_
     seeds = {seed for _, seed in store.runs_by_seed(sweep_id)}
     runs = 2 + max(seeds, default=0) - min(seeds, default=0)  # one more than there are, from the sweep's own first on
     texts = [f"{stop}: {_WAYS_ON[stop].format(sweep=sweep_id, runs=runs)}" for stop in Stop if stop in found]
-    return [f"open arms wait for you, as runs are {text}" for text in texts] or [_NOT_KNOWN.format(sweep=sweep_id)]
+    return [f"open arms wait for you, because runs are {text}" for text in texts] or [_NOT_KNOWN.format(sweep=sweep_id)]

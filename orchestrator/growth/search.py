@@ -55,7 +55,7 @@ WITHOUT_A_NUMBER: Mapping[ArmOutcome, str] = {
     ArmOutcome.MIXED_CODE: "of mixed code",
 }
 # Why a search waits for a person, and the way on.
-DATA_CHANGED = "its data changed, and it waits: put the first data back, then hlbq decide {sweep}; or search anew"
+DATA_CHANGED = "it waits because its data changed: restore the first data, then hlbq decide {sweep}; or search again"
 # Of these the sampler learns nothing.
 _SAYS_NOTHING = frozenset({ArmOutcome.FAILED, ArmOutcome.OTHER_DATA, ArmOutcome.MIXED_CODE})
 

@@ -228,7 +228,7 @@ def _sentences(
         label = arm_labels(store, sweep_id).get(step.state.best, step.state.best)
         found.append(f"the luckiest so far is {label or 'the baseline'}: {policy.metric} {step.state.best_value:.4g}")
     if existing.runs:
-        found.append(f"{counted(len(existing.runs), 'run')} completed before with the same data and code: taken as is")
+        found.append(f"{counted(len(existing.runs), 'run')} completed before with the same data and code: used again")
     lost = [state.outcomes.get(ArmOutcome.OTHER_DATA, 0) for state in (before, step.state)]
     if lost[1] > lost[0]:
         found.append(f"{counted(lost[1] - lost[0], 'arm')} on other data than the baseline: not ranked")

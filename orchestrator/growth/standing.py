@@ -20,7 +20,7 @@ from orchestrator.wording.numbers import counted, duration
 _RUNS_FOR_SPEED = 200
 # In the line of what was best so far, the newest.
 _IMPROVEMENTS = 6
-_WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on"
+_WAITS = "the missing runs are paused, cancelled or failed: hlbq unpause or hlbq retry lets them go on"
 
 
 @dataclass(frozen=True, kw_only=True)

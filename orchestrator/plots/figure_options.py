@@ -51,7 +51,7 @@ class FigureOptions(CurveOptions):
         object.__setattr__(self, "by", by)
         object.__setattr__(self, "baseline", read_baseline(self.baseline, known))
         if not 0 <= self.smooth < 1:
-            raise UsageError(f"smooth {self.smooth:g}: no weight of the past", "Use a number from 0 to below 1.")
+            raise UsageError(f"smooth {self.smooth:g}: not a weight of the past", "Use a number from 0 to below 1.")
 
     @property
     def kind(self) -> str:

@@ -258,7 +258,7 @@ def _lists_of(path: Path, row: Mapping[str, Any], x_name: str, y_name: str) -> t
 def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
     """The list of a row's cell; empty for an empty cell. Raises ExportError if there is no such column or list."""
     if name not in row:
-        hint = "Write a row a run, as CSV: hlbq export results.csv"
+        hint = "Write a CSV with one row per run: hlbq export results.csv"
         if name.startswith("steps_"):
             hint += "   A table of the original tool has no steps: --x tokens, epochs or seconds."
         raise ExportError(f"'{path}' has no column '{name}'", hint)

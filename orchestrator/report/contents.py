@@ -174,7 +174,7 @@ def _drawn_section(
     section = _figures([*_forest(comparison), *_drawings(store, wanted, options, names)])
     if not is_part:
         return section
-    told = f"Figures show {MOST_ARMS_DRAWN} of the {len(runs.ids):,} arms, drawn by lot. For all or others: hlbq plot"
+    told = f"Figures show {MOST_ARMS_DRAWN} of the {len(runs.ids):,} arms, chosen at random. For others: hlbq plot"
     return replace(section, paragraphs=[told, *section.paragraphs])
 
 

@@ -95,6 +95,6 @@ class MaintenanceStore(StoreBase):
             place = shlex.join([f"--file={path}", self.location.display])
             raise DatabaseError("hlbq backs up SQLite only", f"pg_dump --format=custom {place}")
         if os.path.lexists(path):
-            raise DatabaseError(f"'{path}' is there already", "Name a file that is not.")
+            raise DatabaseError(f"'{path}' exists already", "Name a new file.")
         with self._read() as connection:
             copy_sqlite(connection, path)

@@ -116,7 +116,7 @@ def search_start(axes: Axes, shape: Shape, baseline: Mapping[str, Any]) -> Axes:
 def _unreached(baseline: Mapping[str, Any], names: Iterable[str]) -> UsageError:
     return UsageError(
         f"--baseline {baseline_text(restricted(baseline, names))}: the search does not reach that",
-        "Name a value that it may try, or have it try more.",
+        "Name a value that it may try, or let it try more values.",
     )
 
 

@@ -40,9 +40,9 @@ def python_filter(
     what is no mapping or no filter, and as `filter_value`.
     """
     if where is not None and not isinstance(where, Mapping):
-        raise UsageError(f"where: '{shown(where)}' is no mapping", "For instance: where={'depth': 4}")
+        raise UsageError(f"where: '{shown(where)}' is not a mapping", "For instance: where={'depth': 4}")
     if not isinstance(runs, RunFilter | None):
-        raise UsageError(f"runs: '{shown(runs)}' is no RunFilter", "For instance: runs=RunFilter(run_ids=(1, 2))")
+        raise UsageError(f"runs: '{shown(runs)}' is not a RunFilter", "For instance: runs=RunFilter(run_ids=(1, 2))")
     given = sweep is not None or bool(where)
     if given + (runs is not None) + everything > 1:
         raise UsageError("sweep and where, runs, and all are three ways to choose runs", "Use one of them.")
@@ -66,7 +66,7 @@ def sweep_number(given: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         number = None
     if number is None or (isinstance(given, float) and given != number):
-        raise UsageError(f"sweep: '{shown(given)}' is no sweep's number", "For instance: sweep=1")
+        raise UsageError(f"sweep: '{shown(given)}' is not a sweep's number", "For instance: sweep=1")
     return number
 
 

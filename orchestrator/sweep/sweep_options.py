@@ -298,9 +298,7 @@ def check_project(name: str) -> None:
     wrong = next((one for one in name if one in "/\\#?%:" or not one.isprintable()), "")
     if wrong or len(name) > _LONGEST_PROJECT:
         why = f"it holds {wrong!r}" if wrong else f"it has more than {_LONGEST_PROJECT} characters"
-        raise UsageError(
-            f"--wandb_project '{name}' is no name of a W&B project: {why}", "Use letters, digits, - and _."
-        )
+        raise UsageError(f"--wandb_project '{name}' cannot name a W&B project: {why}", "Use letters, digits, - and _.")
 
 
 def option_specs() -> Mapping[str, OptionSpec]:

@@ -201,7 +201,7 @@ def _refused_setting(error: Exception) -> UsageError:
     if isinstance(error, ValueError) and hasattr(error, "errors"):
         found = [("_".join(map(str, one["loc"])), one["input"], one["msg"]) for one in error.errors()]
         words = "; ".join(f"{name}{'' if 'key' in name else f' {given!r}'}: {why}" for name, given, why in found)
-    return UsageError(f"wandb refuses a setting: {words}", "Mend or unset it: env | grep ^WANDB; wandb status")
+    return UsageError(f"wandb refuses a setting: {words}", "Correct or unset it: env | grep ^WANDB; wandb status")
 
 
 def _check_log_in(server: str) -> None:

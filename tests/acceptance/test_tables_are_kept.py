@@ -86,7 +86,7 @@ def test_append_without_a_log_is_refused_before_anything_is_stored(hlbq: Hlbq) -
 def test_a_file_that_is_no_table_is_left(hlbq: Hlbq, name: str) -> None:
     Path(name).write_text(NOTES)
     said = hlbq(f"{RUN} -o {name}")
-    assert said.code == 2 and f"'{name}' is there already and is not a table" in said.err and "--output" in said.err
+    assert said.code == 2 and f"'{name}' exists already and is not a table" in said.err and "--output" in said.err
     assert not Path("own.db").exists()
     write_other("other.csv")
     said = hlbq(f"export {name} --db other.db")

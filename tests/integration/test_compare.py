@@ -248,8 +248,8 @@ def test_diverged_runs_are_counted_and_forbid_the_verdict_that_they_would_help(s
     assert [(lost.seed, lost.why) for lost in contrast.pairs.lost] == [(102, "depth 3: diverged")]
     assert contrast.finding.always_valid_p_value is not None and contrast.finding.always_valid_p_value < 0.05
     assert contrast.finding.verdict is Verdict.UNDECIDED and contrast.finding.held_back is Verdict.BETTER
-    assert "It looks better in the 7 pairs that came through, but runs diverged" in text_of(found)
-    assert "1 of the runs diverged: means are over the seeds that came through" in found.warnings
+    assert "It looks better in the 7 pairs that did not diverge, but runs diverged" in text_of(found)
+    assert "1 of the runs diverged: means are over the other seeds" in found.warnings
     # It helps the other verdict along in no way that could mislead: worse stays worse.
     worse = compare(store, EVERYTHING, against("depth=2", goal=Goal.HIGHER)).contrasts[0].finding
     assert worse.verdict is Verdict.WORSE
@@ -263,7 +263,7 @@ def test_no_seeds_are_advised_where_every_seed_diverges(store: Store, diverging:
     assert found.extension is None and found.contrasts[0].finding.verdict is Verdict.UNDECIDED
     assert (
         f"depth 3 against depth 2: undecided, with 0 pairs and so no interval: runs diverged at {seeds} of "
-        "the baseline, and more seeds do not mend that."
+        "the baseline, and more seeds do not help."
     ) in text_of(found)
 
 
@@ -390,7 +390,7 @@ def test_the_same_run_of_two_sweeps_counts_once_and_sweeps_can_be_told_apart(sto
     train_all(store, lambda claim: 5.0)
     found = compare(store, EVERYTHING, Question())
     assert [group.summary.count for group in found.groups] == [3, 2, 2] and found.groups[0].summary.mean == 5.0
-    assert "2 runs left out: the newest of their arm and seed is taken" in found.warnings
+    assert "2 runs left out: of one arm and seed, only the newest run counts" in found.warnings
     apart = compare(store, RunFilter(where={"depth": 2}), against("sweep=1", by=("sweep",)))
     assert [(one.label, list(one.pairs.differences)) for one in apart.contrasts] == [("sweep 2", [100, 101])]
     assert apart.extension is None
@@ -401,9 +401,9 @@ def test_runs_that_others_stand_for_are_no_second_code(store: Store) -> None:
         submit_sweep(store, DEPTHS[:2], seeds=range(100, 104))
         train_all(store, loss_with({}), facts=lambda _, code=digest: by_code(code))
     found = compare(store, EVERYTHING, against("depth=2"))
-    assert found.warnings == ["8 runs left out: the newest of their arm and seed is taken"]
+    assert found.warnings == ["8 runs left out: of one arm and seed, only the newest run counts"]
     both = compare(store, RunFilter(where={"depth": 2}), Question(by=("sweep",)))
-    assert any("runs of 2 codes stand beside each other" in text for text in both.warnings)
+    assert any("runs of 2 codes are shown together" in text for text in both.warnings)
 
 
 def by_code(digest: str) -> Facts:
@@ -536,7 +536,7 @@ def test_the_command_to_type_next_holds_no_password() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--at_tokens", "5", "--best"], "--best and the --at_... options are one choice"),
+        (["--at_tokens", "5", "--best"], "several of --best and the --at_... options were given"),
         (["--markdown", "--json"], "two ways of printing"),
         (["--robust", "--margin", "0.01"], "--margin has no effect with --robust"),
         (["--goal", "up"], "--goal up: no such choice"),

@@ -221,7 +221,7 @@ def test_a_database_that_was_replaced_is_read_no_more(tmp_path: Path) -> None:
         assert "is gone" in client.get("sweeps/1", status=503)["error"]
         assert "is gone" in client.post("control", {"action": "cancel", "sweeps": [1]}, status=503)["error"]
         other.rename(path)
-        assert "another database now stands" in client.get("sweeps/1", status=503)["error"]
+        assert "another database is now" in client.get("sweeps/1", status=503)["error"]
     assert database.unusable is not None  # which ends the server
     database.close()
 
@@ -248,7 +248,7 @@ def test_the_server_of_a_replaced_database_ends_with_a_word(tmp_path: Path) -> N
     assert process.stdout is not None and process.stdout.readline().startswith("http://")
     other.replace(path)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2 and "error: another database now stands at" in errors, errors
+    assert process.returncode == 2 and "error: another database is now at" in errors, errors
 
 
 def test_who_may_only_read_gets_a_read_only_dashboard(store: Store, location: str) -> None:
@@ -332,7 +332,7 @@ def test_another_database_in_the_same_place_is_neither_shown_nor_changed(
         writer.execute(database_identity.update().values(uid="0" * 32))
     if asks == "button":
         said = client.post("control", {"action": "cancel", "sweeps": [1]}, status=503)["error"]
-        assert "another database now stands at" in said
+        assert "another database is now at" in said
     else:
         with pytest.raises(DatabaseReplacedError):
             client.feed.pages.refresh({"sweep/1"})

@@ -35,7 +35,7 @@ def test_arms_stay_in_sight_while_they_are_read_anew(store: Store, monkeypatch: 
     assert seen == [(kept, kept)]
 
 
-WAITS = "open arms wait for you, as runs are paused"
+WAITS = "open arms wait for you, because runs are paused"
 
 
 def test_how_a_policy_stands_is_read_again_with_every_change(

@@ -342,12 +342,12 @@ def test_arms_that_diverge_are_no_failure_of_a_search(store: Store) -> None:
     [
         ({}, {"stop_early": "hyperband"}, "--stop_early hyperband: there is no such rule"),
         ({}, {"reduction": 1}, "reduction: 1 is too small"),
-        ({}, {"first_rung": 0.0}, "--first_rung 0: no share of a run"),
-        ({}, {"first_rung": 1.0}, "--first_rung 1: no share of a run"),
-        ({}, {"first_rung": float("nan")}, "--first_rung nan: no share of a run"),
+        ({}, {"first_rung": 0.0}, "--first_rung 0: not a share of a run"),
+        ({}, {"first_rung": 1.0}, "--first_rung 1: not a share of a run"),
+        ({}, {"first_rung": float("nan")}, "--first_rung nan: not a share of a run"),
         ({"max_steps": [100]}, {"first_rung": 0.25}, "no evaluation before the first rung, which is at step 25 of 100"),
         ({}, {"num_runs": 2}, "it is for arms of one seed"),
-        ({"test_tokens": [2048]}, {"metric": "test_loss"}, "test_loss is not of the evaluations in a run"),
+        ({"test_tokens": [2048]}, {"metric": "test_loss"}, "evaluations in a run do not measure test_loss"),
     ],
 )
 def test_what_cannot_be_stopped_early_is_refused(

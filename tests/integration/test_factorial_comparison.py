@@ -129,7 +129,7 @@ def test_arms_without_a_counterpart_are_named_and_main_effects_are_over_the_othe
     found = compare(store, EVERYTHING, Question())
     assert len(found.main_effects[0].arms) == 2 and found.shares is None
     lost = compare(store, EVERYTHING, Question(baseline=read_baseline(["num_heads=2"])))
-    assert "cells are missing" in text_of(lost) and "1 arm of num_heads 1" in text_of(lost)
+    assert "some arms are missing" in text_of(lost) and "1 arm of num_heads 1" in text_of(lost)
 
 
 def test_a_seed_counts_where_all_cells_have_a_number(store: Store) -> None:
@@ -201,7 +201,7 @@ def test_each_group_at_its_own_best(store: Store) -> None:
     assert (deep.value, deep.verdict, deep.unusable, deep.seeds) == (0.5, Verdict.BETTER, [2.0], 8)
     assert "Some lr_mult of it beats every lr_mult of depth 2." in text_of(found)
     assert tables(found)[-1].rows[1][4] == "2"
-    assert "a question of its own" in refusal(store, Question(tune="lr_mult", margin=0.1))
+    assert "asks a separate question" in refusal(store, Question(tune="lr_mult", margin=0.1))
     other = compare(store, EVERYTHING, Question(tune="lr_mult", baseline=read_baseline(["depth=3"])))
     assert other.tuned[0].verdict is Verdict.WORSE
     assert any("chosen by these seeds" in table.title for table in tables(found))
@@ -366,7 +366,7 @@ def test_what_undecided_refuses(database: str, capsys: pytest.CaptureFixture[str
         submit_sweep(store, GRID[:1], seeds=range(100, 102))
         train_all(store, lambda claim: 3.8)
     assert run_program(["extend", "2", "--db", database, "--undecided", "--num_runs", "8"]) == 2
-    assert "nothing of it is held against a baseline" in capsys.readouterr().err
+    assert "none of its arms has a baseline" in capsys.readouterr().err
 
 
 def test_the_command_takes_all_of_it(database: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def test_of_a_table_the_newest_run_of_a_seed_is_taken(
     for both in (rows, rows[::-1] if any(newer.values()) else rows):
         drawn = plot_curves(table(tmp_path, both))
         assert list(drawn.figure.axes[0].get_lines()[0].get_ydata()) == [5, 4, 3]
-        assert drawn.warnings == ["1 run left out: the newest of their arm and seed is taken"]
+        assert drawn.warnings == ["1 run left out: of one arm and seed, only the newest run counts"]
 
 
 def test_without_states_a_run_without_a_last_loss_has_no_final_value(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_seed_that_was_trained_again_counts_once(swept: Store, tmp_path: Path)
     for source, runs in ((swept, everything), (tmp_path / "all.csv", None)):
         drawn = plot_curves(source, runs=runs)
         assert (drawn.arms, drawn.runs) == (6, 12)
-        assert drawn.warnings == ["12 runs left out: the newest of their arm and seed is taken"]
+        assert drawn.warnings == ["12 runs left out: of one arm and seed, only the newest run counts"]
         assert drawn.figure.get_supxlabel() == "mean of 2 seeds, band: lowest to highest"
         final = plot_final(source, FinalDrawing(against="depth"), runs)
         assert final.runs == 12 and drawn.warnings[0] in final.warnings
@@ -149,7 +149,7 @@ def test_a_table_of_another_layout_or_format_is_told_which_is_read(swept: Store,
     export(swept, points, Selection(runs=RunFilter(), layout=Layout.POINTS))
     with pytest.raises(ExportError, match="no column 'tokens_seen_val'") as caught:
         plot_curves(points)
-    assert caught.value.hint == "Write a row a run, as CSV: hlbq export results.csv"
+    assert caught.value.hint == "Write a CSV with one row per run: hlbq export results.csv"
 
 
 def test_last_values_over_a_setting_with_a_power_law(swept: Store) -> None:

@@ -167,7 +167,7 @@ def test_a_seed_that_the_policy_skipped_stays_out_of_compare_after_a_retry(store
     assert 101 not in seeds and len([one for one in seeds if one < 100 + closures[arm(depth).key].seeds]) == (
         closures[arm(depth).key].pairs
     )
-    told = f"depth {depth}: no pair of seed 101 (it had no number when the policy came to it, and stays out)"
+    told = f"depth {depth}: no pair of seed 101 (it had no number when the policy reached it, so it stays out)"
     assert told in verdict_sentences(comparison)
 
 
@@ -273,7 +273,7 @@ def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:
     steps(store)
     assert not store.may_grow() and not store.waiting() and store.counts(ALL)[states.State.PENDING] == 0
     (line,) = summary_lines(store, (), sweep)
-    assert line.endswith("; open arms wait for you, as runs are cancelled: hlbq retry --sweep 1 lets them go on")
+    assert line.endswith("; open arms wait for you, because runs are cancelled: hlbq retry --sweep 1 lets them go on")
     record = store.policy(sweep)
     assert record is not None and standing_of(store, record).waits
     store.retry(ALL, "ada")
@@ -389,7 +389,8 @@ def test_seeds_for_undecided_arms_are_the_policys_to_add(store: Store) -> None:
     while train_one(store, worker):
         pass
     for is_open in (True, False):
-        with pytest.raises(UsageError, match="its policy adds the seeds" if is_open else "no arm of it is undecided"):
+        why = "its policy adds the seeds" if is_open else "none of its arms is undecided"
+        with pytest.raises(UsageError, match=why):
             addition_to(store, known_sweep(store, sweep), {}, 20, undecided=True)
         while is_open and (steps(store) or train_one(store, worker)):
             pass
@@ -516,7 +517,7 @@ def test_runs_of_two_codes_beside_each_other_are_named_by_every_reader(store: St
             code = code_json([CodePart(digest=digest, after=0)])
             connection.execute(update(runs).where(runs.c.id.in_(own)).values(code=code))
     steps(store)
-    told = "runs of 2 codes stand beside each other: aaaaaaaa (6 runs), bbbbbbbb (3 runs)"
+    told = "runs of 2 codes are shown together: aaaaaaaa (6 runs), bbbbbbbb (3 runs)"
     record = store.policy(sweep)
     assert record is not None
     assert standing_lines(standing_of(store, record))[-1].strip() == told
@@ -557,8 +558,8 @@ def test_a_policy_whose_data_changed_waits_and_asks_for_no_more_seeds(store: Sto
     assert not any(step.added for step in steps(store)) and not store.may_grow()
     record = store.policy(sweep)
     assert record is not None and record.ended_at is None
-    told = "open arms wait for you, as runs are trained on other data: put the first data back, then "
-    told += f"hlbq extend 1 --num_runs {more}; or submit anew"
+    told = "open arms wait for you, because runs are trained on other data: restore the first data, then "
+    told += f"hlbq extend 1 --num_runs {more}; or submit a new sweep"
     assert standing_lines(standing_of(store, record))[-1].strip() == told
     assert summary_lines(store, (), sweep)[0].endswith(f"; {told}")
     assert store.retry(RunFilter(sweep_ids=(sweep,)), "ada") == 0, "there is nothing to try again"
@@ -598,7 +599,7 @@ def test_what_lets_a_policy_go_on_depends_on_what_stopped_it(
     steps(store)
     record = store.policy(sweep)
     assert record is not None
-    assert standing_lines(standing_of(store, record))[-1].endswith(f"open arms wait for you, as runs are {told}")
+    assert standing_lines(standing_of(store, record))[-1].endswith(f"open arms wait for you, because runs are {told}")
 
 
 @pytest.mark.reader

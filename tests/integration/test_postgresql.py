@@ -473,7 +473,7 @@ def test_a_worker_whose_database_is_upgraded_meanwhile_gives_its_run_back_and_en
             with open_store(location, mode=OpenMode.UPGRADE, schema=next_schema(tmp_path / "scripts")):
                 pass
             assert (worker.wait(timeout=120), idle.wait(timeout=120)) == (2, 2)
-        assert fleet.log().count("was changed meanwhile") >= 2 and "Update hlbq here" in fleet.log()
+        assert fleet.log().count("but this program has") >= 2 and "Update hlbq here" in fleet.log()
         assert "Traceback" not in fleet.log()
         [run] = store.runs(RunFilter())
         assert (run.state, run.reason, run.spent.losses) == (State.PENDING, Reason.RELEASED, 0)
@@ -496,7 +496,7 @@ def test_another_programs_tables_are_left_as_they_are(url: str) -> None:
     [
         ("sslmod=require", r"unknown option 'sslmod'\nDid you mean 'sslmode'\?"),
         ("autocommit=1", "unknown option 'autocommit'"),
-        ("sslmode=require&sslmode=disable", "'sslmode' stands 2 times"),
+        ("sslmode=require&sslmode=disable", "'sslmode' occurs 2 times"),
         ("connect_timeout=abc", "connect_timeout"),
         ("sslmode=foo", "invalid sslmode"),
         ("keepalives=abc", "keepalives"),

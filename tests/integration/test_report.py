@@ -140,7 +140,7 @@ def test_figures_of_many_arms_show_some_of_them_and_say_so(store: Store, monkeyp
     fill(store)
     monkeypatch.setattr("orchestrator.report.contents.MOST_ARMS_DRAWN", 2)
     found = Page(page(read_report(store, 1)))
-    assert any(text.startswith("Figures show 2 of the 4 arms, drawn by lot.") for text in found.text)
+    assert any(text.startswith("Figures show 2 of the 4 arms, chosen at random.") for text in found.text)
     captions = [str(attributes["aria-label"]) for tag, attributes in found.tags if tag == "svg"]
     assert len(captions) > 3 and all("(6 runs)" in caption for caption in captions if "difference" not in caption)
     assert "sweep 1, 4 arms, 12 runs: 12 completed" in found.text

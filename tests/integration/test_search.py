@@ -257,7 +257,7 @@ def test_arms_of_two_codes_beside_each_other_are_named(store: Store) -> None:
         for number, run in enumerate(store.runs(ALL)):
             code = code_json([CodePart(digest="ab"[number % 2] * 16, after=0)])
             connection.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(code=code))
-    told = "runs of 2 codes stand beside each other: aaaaaaaa (2 runs), bbbbbbbb (2 runs)"
+    told = "runs of 2 codes are shown together: aaaaaaaa (2 runs), bbbbbbbb (2 runs)"
     assert told in summary_lines(store, (), sweep)[0]
     assert told in "".join(standing_lines(standing_of(store, policy(store, sweep))))
 

@@ -69,14 +69,14 @@ def test_a_search_whose_data_changed_ranks_none_on_the_new_data_and_waits(
     assert state.outcomes == {"measured": 2, "other data": 2} and state.best_value == best
     events = [event.why for event in store.events(sweep_id=sweep, limit=1000)]
     assert events.count("1 arm on other data than the baseline: not ranked") == 2
-    assert sum("put the first data back" in why for why in events) == 1, "the worker's last line"
+    assert sum("restore the first data" in why for why in events) == 1, "the worker's last line"
     record = policy(store, sweep)
     assert record.ended_at is None and not store.may_grow()
     told = [*summary_lines(store, (), sweep), "\n".join(standing_lines(standing_of(store, record)))]
     growth = next(part for part in read_report(store, sweep).sections if part.heading == "Growth")
     for text in (*told, "\n".join(growth.details)):
         assert "4 of 6 arms ended, 2 on other data" in text and "not ranked" in text
-        assert f"put the first data back, then hlbq decide {sweep}; or search anew" in text and "unpause" not in text
+        assert f"restore the first data, then hlbq decide {sweep}; or search again" in text and "unpause" not in text
 
 
 def test_it_goes_on_once_somebody_who_put_the_data_back_asks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_seeds_on_other_data_confirm_nothing(store: Store, monkeypatch: pytest.M
     for fingerprint in (FIRST, FIRST, FIRST, OTHER):
         assert train_on(store, worker, fingerprint)
     assert not store.may_grow() and policy(store, sweep).ended_at is None
-    assert "put the first data back" in summary_lines(store, (), sweep)[0]
+    assert "restore the first data" in summary_lines(store, (), sweep)[0]
     data_here(monkeypatch, FIRST)
     list(take_due_steps(store, sweep_ids=(sweep,), actor="ada"))
     chosen = policy(store, sweep, DECIDE).definition["arms"]
@@ -164,7 +164,7 @@ def test_a_rung_is_judged_by_runs_on_the_same_data_and_of_one_code(store: Store)
     assert verdict.goes_on and "place 1 of 3;" in verdict.text
     (other,) = [run for run in store.runs(RunFilter(sweep_ids=(sweep,))) if run.facts["data_fingerprint"] == OTHER]
     verdict = judge(store, other, halving, 1024)
-    assert verdict.goes_on and "belongs with the others" in verdict.text
+    assert verdict.goes_on and "compares with the others" in verdict.text
     with store._write() as connection:
         two = code_json([CodePart(digest="aa", after=0), CodePart(digest="bb", after=1)])
         connection.execute(update(runs).where(runs.c.id == 2).values(code=two))

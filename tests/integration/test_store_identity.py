@@ -19,7 +19,7 @@ def writes_of_a_worker(store: Store, worker: int, lease: Lease) -> None:
         lambda: store.flush(lease, points=[point(1)]),
         lambda: store.end_worker(worker, "a test"),
     ):
-        with pytest.raises(DatabaseReplacedError, match=r"another database now stands(.|\n)*Nothing was written"):
+        with pytest.raises(DatabaseReplacedError, match=r"another database is now(.|\n)*Nothing was written"):
             write()
 
 

@@ -17,7 +17,7 @@ from orchestrator.comparison.measuring.pairs import LostPair, Pairs
 from orchestrator.comparison.statistics import holm, paired_difference
 from orchestrator.wording.numbers import counted
 
-_SKIPPED = "it had no number when the policy came to it, and stays out"
+_SKIPPED = "it had no number when the policy reached it, so it stays out"
 # By how much more often the arm diverged there than its baseline.
 _SIDES = {
     1: (Standing.DIVERGED, Standing.MEASURED),

@@ -21,7 +21,7 @@ from orchestrator.errors import UsageError
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
 
-_INCOMPLETE = "cells are missing, and main effects leave out the arms that have no counterpart at the baseline"
+_INCOMPLETE = "some arms are missing: main effects leave out the arms that have no counterpart at the baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design
     check_baseline(grouping, asked.baseline or {})
     if asked.tune:
         if asked.arms or asked.effects or asked.robust or asked.margin is not None:
-            raise UsageError("--tune is a question of its own", "Leave --arms, --effects, --margin and --robust out.")
+            raise UsageError("--tune asks a separate question", "Leave --arms, --effects, --margin and --robust out.")
         return _tuned(grouping, design, asked)
     if asked.effects:
         _check_factorial(design, asked)

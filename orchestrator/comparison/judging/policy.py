@@ -78,7 +78,7 @@ class DecidePolicy:
         bound = self.bound.text
         if self.best_arm:
             bound = f"evidence of {self.bound.evidence(len(self.arms) - 1):.3g} for each pair of arms"
-        fresh = "" if self.first_seed is None else f"; on seeds from {self.first_seed} on, which no choice was made by"
+        fresh = "" if self.first_seed is None else f"; on seeds from {self.first_seed} on, which chose no arm"
         return bound + fresh
 
     @property

@@ -60,7 +60,7 @@ def judge_wins(family: Sequence[Pairs], goal: Goal | None, *, size: int) -> Sequ
     import numpy
 
     if goal is None:
-        raise UsageError("is higher or lower better? A win needs to know", "Add --goal higher or --goal lower.")
+        raise UsageError("is higher or lower better? --robust must know", "Add --goal higher or --goal lower.")
     sign = -1 if goal is Goal.LOWER else 1
     won = [sum(sign * one > 0 for one in p.differences.values()) + p.baseline_diverged_alone for p in family]
     lost = [sum(sign * one < 0 for one in p.differences.values()) + p.diverged_alone for p in family]

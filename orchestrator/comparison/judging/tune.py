@@ -93,7 +93,7 @@ def _check(name: str, values: Sequence[Any], seeds: Sequence[int], goal: Goal | 
             "Add seeds: hlbq extend SWEEP --num_runs 5",
         )
     if goal is None:
-        what = "is higher or lower better? The best value needs to know"
+        what = "is higher or lower better? --tune must know"
         raise UsageError(what, "Add --goal higher or --goal lower.")
 
 

@@ -66,7 +66,7 @@ def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
     metric = find_metric(store, wanted, question.metric)
     goal = question.goal or goal_of(metric)
     if question.target is not None and goal is None:
-        hint = "--target needs to know: --goal higher or --goal lower."
+        hint = "For --target, add --goal higher or --goal lower."
         raise UsageError(f"is higher or lower better for '{metric.name}'?", hint)
     return Measure(metric=metric, moment=question.moment, axis=question.axis, place=question.place, goal=goal)
 
@@ -105,8 +105,8 @@ def _of_one_code(
     which = ", ".join(str(result.run.id) for result in mixed)
     told = f"{counted(len(mixed), 'run')} of {MIXED} left out ({which})"
     if not kept:
-        raise UsageError(f"nothing is left to compare: {told}", "Add --allow_mixed_code to compare them all the same.")
-    return kept, [f"{told}; --allow_mixed_code takes them"]
+        raise UsageError(f"nothing is left to compare: {told}", "Add --allow_mixed_code to compare them anyway.")
+    return kept, [f"{told}; --allow_mixed_code includes them"]
 
 
 def _unlike(runs: Sequence[ComparedRun], sweeps: Sequence[int], measure: Measure, question: Question) -> str:

@@ -39,7 +39,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
         found.append(f"groups hold several arms: a seed's number is the mean over its arms ({over})")
     results = [result for group in grouping.groups for result in group.results]
     if diverged := sum(result.measured.standing is Standing.DIVERGED for result in results):
-        found.append(f"{diverged} of the runs diverged: means are over the seeds that came through")
+        found.append(f"{diverged} of the runs diverged: means are over the other seeds")
     if alone := [group.label for group in grouping.groups if len(group.seeds) == 1]:
         found.append(f"one seed only, so no deviation and no interval: {few(alone, '; ')}")
     if contrasts and len({group.rests for group in grouping.groups}) > 1:
@@ -61,7 +61,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
 
 def repeated_runs(number: int) -> str:
     """That so many runs do not count, since others of the same arm and seed do."""
-    return f"{counted(number, 'run')} left out: the newest of their arm and seed is taken"
+    return f"{counted(number, 'run')} left out: of one arm and seed, only the newest run counts"
 
 
 def noise_warnings(contrasts: Sequence[Contrast]) -> list[str]:
@@ -131,7 +131,7 @@ def codes_beside(same: SameCode, runs: Iterable[ComparedRun | RunRecord]) -> Cod
             found.setdefault(codes[0], []).append(run.code[-1].digest)
     digests = [own[0] for own in found.values()]
     told = (f"{own[0][:SHOWN_LETTERS]} ({counted(len(own), 'run')})" for own in found.values())
-    text = f"runs of {len(found)} codes stand beside each other: {', '.join(told)}" if len(found) > 1 else ""
+    text = f"runs of {len(found)} codes are shown together: {', '.join(told)}" if len(found) > 1 else ""
     return CodesBeside(digests=digests, text=text)
 
 

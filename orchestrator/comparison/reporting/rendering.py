@@ -197,11 +197,11 @@ def _time_cells(times: TargetTimes) -> list[str]:
 def _looks(comparison: Comparison) -> str:
     earlier = comparison.earlier_looks
     recorded = ", recorded with the sweep" if comparison.is_recorded else ""
-    text = f"look {len(earlier) + 1} at this question{recorded}; the always-valid numbers hold however often one looks."
+    text = f"look {len(earlier) + 1} at this question{recorded}; the always-valid numbers hold however often you look."
     if not earlier:
         return text
     moment = datetime.fromtimestamp(earlier[-1].at).astimezone().strftime("%Y-%m-%d %H:%M")
-    return f"{text} The one before, {moment}: {earlier[-1].seen}"
+    return f"{text} The previous one, {moment}: {earlier[-1].seen}"
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:

@@ -36,7 +36,7 @@ def verdict_sentence(contrast: Contrast, margin: float | None) -> str:
         return f"{who}: identical in {pairs}: does the setting do anything?"
     if finding.held_back is not None:
         looks = "as if there were none" if finding.held_back is Verdict.NO_DIFFERENCE else finding.held_back
-        return f"{who}: undecided. It looks {looks} in the {pairs} that came through, but {_diverged(contrast)}"
+        return f"{who}: undecided. It looks {looks} in the {pairs} that did not diverge, but {_diverged(contrast)}"
     if contrast.pairs.lost_to_divergence:
         return f"{who}: undecided, with {pairs} and so no interval: {_diverged(contrast)}"
     if contrast.pairs.out_of_reach:
@@ -53,7 +53,7 @@ def verdict_sentence(contrast: Contrast, margin: float | None) -> str:
 def _diverged(contrast: Contrast) -> str:
     return (
         f"runs diverged at {counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of "
-        "the baseline, and more seeds do not mend that. --robust counts a diverged run as a lost seed."
+        "the baseline, and more seeds do not help. --robust counts a diverged run as a lost seed."
     )
 
 

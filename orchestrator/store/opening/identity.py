@@ -145,6 +145,6 @@ def check_file_is_the_same(location: StoreLocation, before: tuple[int, int] | No
 def replaced(location: StoreLocation) -> DatabaseReplacedError:
     """The error of a database that is no longer the one that was opened."""
     return DatabaseReplacedError(
-        f"another database now stands at '{location.display}': the one that was opened is gone",
+        f"another database is now at '{location.display}': the one that was opened is gone",
         "Nothing was written to the new one. Start the command again to work on it.",
     )

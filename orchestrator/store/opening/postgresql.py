@@ -67,7 +67,7 @@ def _check_options(location: StoreLocation) -> None:
     known = {option.keyword.decode() for option in Conninfo.get_defaults()} | {"prepare_threshold"}
     for name, value in location.url.query.items():
         if not isinstance(value, str) and name != "host":  # several hosts are tried in turn
-            raise DatabaseError(f"the option '{name}' stands {len(value)} times in the PostgreSQL URL", "Keep one.")
+            raise DatabaseError(f"the option '{name}' occurs {len(value)} times in the PostgreSQL URL", "Keep one.")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean '{near[0]}'? " if near else ""
@@ -146,18 +146,18 @@ def plain_postgresql_error(error: Any, location: StoreLocation, *, dropped: bool
         way_out = _way_out(words) or "Check the user, the password and the name."
         return DatabaseError(f"PostgreSQL refused {location.display}: {words}", way_out)
     if dropped or state.startswith(_BUSY_STATES):
-        return DatabaseBusyError(f"PostgreSQL at {location.display} did not do it: {words}", "Try again.")
+        return DatabaseBusyError(f"PostgreSQL at {location.display} reported an error: {words}", "Try again.")
     # No SQLSTATE: the connection was never made, or broke.
     if not state and isinstance(error, psycopg.OperationalError):
         return _unconnected(words, location)
     if not state and isinstance(error, psycopg.ProgrammingError) and words.startswith(("invalid", "bad value")):
-        return DatabaseError(f"the PostgreSQL URL has an option that is of no use: {words}", _OPTIONS_HINT)
+        return DatabaseError(f"the PostgreSQL URL has an invalid option: {words}", _OPTIONS_HINT)
     return None
 
 
 def _unconnected(words: str, location: StoreLocation) -> DatabaseError:
     if _WRONG_OPTION.search(words):
-        return DatabaseError(f"the PostgreSQL URL has an option that is of no use: {words}", _OPTIONS_HINT)
+        return DatabaseError(f"the PostgreSQL URL has an invalid option: {words}", _OPTIONS_HINT)
     if "certificate" in words or "not support SSL" in words:
         return DatabaseError(
             f"no trusted connection to {location.display}: {words}",
@@ -168,7 +168,7 @@ def _unconnected(words: str, location: StoreLocation) -> DatabaseError:
         return DatabaseError(f"PostgreSQL refused {location.display}: {words}", way_out)
     if "FATAL" in words:  # the server is there, and says why not now
         wait = "End some workers, or raise that limit." if _LIMIT_REACHED.search(words) else "Try again."
-        return DatabaseBusyError(f"PostgreSQL at {location.display} takes no connection: {words}", wait)
+        return DatabaseBusyError(f"PostgreSQL at {location.display} accepts no connection: {words}", wait)
     said, _, _ = words.partition(" Is the server running")  # libpq asks it once for each address
     hint = "Is the server running? Are the host's name and the port in the URL right? Try again."
     return DatabaseBusyError(f"PostgreSQL at {location.display} cannot be reached: {said}", hint)

@@ -90,7 +90,7 @@ def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) 
     """Raise DatabaseVersionError where the revision is no longer the one that this process opened."""
     if found != schema.head:
         raise DatabaseVersionError(
-            f"'{location.display}' was changed meanwhile to schema {found}, this program has {schema.head}",
+            f"'{location.display}' now has schema {found}, but this program has {schema.head}",
             "Update hlbq here (git pull, then pip install --upgrade .), and start the worker again.",
         )
 

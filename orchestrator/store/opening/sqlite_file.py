@@ -80,7 +80,7 @@ def _is_a_file(path: Path, display: str) -> bool:
         hint = f"Name a file: --db {shlex.quote(str(path / DEFAULT_FILE))}"
         raise DatabaseError(f"the database '{display}' is a folder", hint)
     if not stat.S_ISREG(mode):  # reading a pipe or a device could wait for ever
-        raise DatabaseError(f"the database '{display}' is no file but a device, a pipe or a socket", NAME_A_FILE)
+        raise DatabaseError(f"the database '{display}' is not a file but a device, a pipe or a socket", NAME_A_FILE)
     return True
 
 

@@ -120,7 +120,7 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
         "text.pt": "cannot be read",
         "text.safetensors": "cannot be read as safetensors",
         "empty": "holds no model",
-        "other.safetensors": "does not tell its settings",
+        "other.safetensors": "does not say its settings",
     }.items():
         with pytest.raises(CheckpointError, match=said) as refused:
             read_model(tmp_path / name)
