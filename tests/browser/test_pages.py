@@ -88,7 +88,7 @@ def test_without_the_token_the_page_asks_for_the_link(demo: Served, open_tab: Op
     expect(page.get_by_role("heading")).to_have_text("Open the link that was printed")
     page.get_by_label("Link or token").fill("wrong")
     page.get_by_role("button", name="Open").click()
-    expect(page.get_by_text("The token at hand is not this server's")).to_be_visible()
+    expect(page.get_by_text("This browser's token is not this server's")).to_be_visible()
     page.get_by_label("Link or token").fill(f"{demo.base}/#token={demo.token}")
     page.get_by_role("button", name="Open").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("finished")

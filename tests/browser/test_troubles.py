@@ -76,7 +76,7 @@ def test_a_server_that_ends_is_told_and_the_next_one_goes_on(tmp_path: Path, ope
             expect(page.locator("#live")).to_have_text("live")
             expect(page.locator("#banner")).to_be_hidden()
         with serving(db, "--new_token", port=port) as third:
-            expect(page.get_by_text("The token at hand is not this server's")).to_be_visible()
+            expect(page.get_by_text("This browser's token is not this server's")).to_be_visible()
             page.evaluate("token => { location.hash = `token=${token}`; }", third.token)
             expect(page.locator("table.runs tbody tr")).to_have_count(4)
             expect(page.locator("#live")).to_have_text("live")

@@ -35,7 +35,7 @@ const connection = {
     }
     live.className = `live ${state}`;
     setText(live, state === "live" ? "live" : "not connected");
-    if (state === "lost") show("The dashboard's server does not answer. What you see may be old; it is tried again.");
+    if (state === "lost") show("The dashboard's server does not answer. What you see may be old. It keeps trying.");
     else if (isLost) show("");
     isLost = state === "lost";
   },

@@ -196,7 +196,7 @@ export class Chart {
     swatch.style.borderTopColor = line.colour;
     swatch.style.borderTopStyle = line.dash?.length ? "dashed" : "solid";
     const toggle = (event) => this.toggle(line.key, event.altKey);
-    const title = "Show or hide; with Alt: this one alone";
+    const title = "Show or hide; with Alt: show only this one";
     const attributes = { "aria-pressed": String(!this.hidden.has(line.key)), title };
     return el("li", {}, button([swatch, el("span", {}, line.label), value], toggle, attributes));
   }
@@ -283,7 +283,7 @@ function description({ title, xLabel, lines }, shown) {
   const named = lines.filter((line) => !line.quiet).map((line) => line.label);
   return (
     `Curves of ${title} over ${xLabel}, ${shown.length} of ${lines.length} lines shown: ${named.slice(0, 8).join("; ")}. ` +
-    "Left and right arrows read values, Escape shows all of it again."
+    "Left and right arrows read values, Escape shows everything again."
   );
 }
 

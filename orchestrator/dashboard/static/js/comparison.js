@@ -59,7 +59,7 @@ export class ComparisonPanel {
         folded(`${sentences.length - MOST_SENTENCES} more`, sentenceList(sentences.slice(MOST_SENTENCES))),
       tables.length > 1 &&
         el("p", { class: "faint" },
-          "Looks from this page are not written down, as it only reads; the always-valid numbers hold however often one looks.",
+          "This page only reads, so it does not record looks. The always-valid numbers hold however often you look.",
         ),
     );
   }

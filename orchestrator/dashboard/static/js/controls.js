@@ -7,11 +7,11 @@ import { button, el } from "./dom.js";
 import { counted, isOpen } from "./format.js";
 
 const ACTIONS = [
-  ["pause", "Pause", "Pause", "paused", "Workers take no paused run; those that are running go on."],
+  ["pause", "Pause", "Pause", "paused", "Workers do not take paused runs. Running runs go on."],
   ["unpause", "Unpause", "Let workers take", "unpaused", ""],
   ["retry", "Retry", "Put back into the queue", "back in the queue", "They go on from their newest checkpoint."],
-  ["priority", "Raise priority", "Set the priority of", "given their new priority", "Higher is taken first."],
-  ["cancel", "Cancel", "Cancel", "cancelled", "It holds at once; Retry brings them back."],
+  ["priority", "Raise priority", "Set the priority of", "given their new priority", "Workers take the highest first."],
+  ["cancel", "Cancel", "Cancel", "cancelled", "This takes effect at once. Retry brings them back."],
 ].map(([name, text, verb, done, detail]) => ({ name, text, verb, done, detail, danger: name === "cancel" }));
 
 /**
@@ -73,7 +73,7 @@ async function edit({ sweep, run, name, tags, note }, what, onLabelled) {
   let typed = { name, tags: tags.join(" "), note };
   for (;;) {
     const fields = [
-      { name: "tags", label: "Tags, with blanks between them", value: typed.tags },
+      { name: "tags", label: "Tags, separated by spaces", value: typed.tags },
       { name: "note", label: "Note", value: typed.note, kind: "area" },
     ];
     if (name !== undefined) fields.unshift({ name: "name", label: "Name", value: typed.name });

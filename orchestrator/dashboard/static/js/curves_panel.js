@@ -227,14 +227,14 @@ export class CurvesPanel {
     const most = Math.max(...thinned.map((curve) => curve.places));
     const placed = thinned.find((curve) => curve.places === most)?.x.length;
     const [shown, asked] = [answer?.lines.length, answer?.lines_asked];
-    const which = this.chosen("best") === "0" ? "first by number" : "best at their ends";
+    const which = this.chosen("best") === "0" ? "the first by number" : "those that end best";
     return [
       mixed && `The arms' evaluations read different text (${mixed}): their values can't be compared.`,
       answer?.left &&
         `Reading: ${counted(answer.left, "run")} of ${answer.started.toLocaleString("en-US")} still to come.`,
       several.length && this.meansNote(several),
       several.some((curve) => curve.cut) && "A line ends where its first run ended.",
-      shown < asked && `${shown} of ${counted(asked, "line")} are drawn, the ${which}: filter the runs to see others.`,
+      shown < asked && `${shown} of ${counted(asked, "line")} are drawn, ${which}: filter the runs to see others.`,
       thinned.length && `Thinned: means are drawn at ${placed} of ${counted(most, "point")}.`,
       ...(drawn.some((curve) => curve.x.length) ? [...this.lostNotes(), this.runsNote()] : []),
       ...(shownSeeds ? this.seedNotes(shownSeeds) : []),
@@ -252,7 +252,7 @@ export class CurvesPanel {
 
   runsNote() {
     const { without_clock: without = [], repeated = 0 } = this.answer ?? {};
-    const again = repeated ? `${counted(repeated, "run")} left out: the newest of their arm and seed is taken. ` : "";
+    const again = repeated ? `${counted(repeated, "run")} left out: of one arm and seed, only the newest run counts. ` : "";
     return again + withoutClock(without.length, "run");
   }
 

@@ -22,11 +22,11 @@ export class FinalValues {
     const { title, values } = metric;
     const diverged = divergedNote(runs.filter((_, at) => values[at] === null), "× at the top");
     const none = values.length ? "" : `No run has a ${title} yet.`;
-    const dots = "Dots are runs (of those that are not over, their newest value), the line goes through the means.";
+    const dots = "Dots are runs (running ones show their newest value). The line goes through the means.";
     setText(this.told,
       settings.length
         ? (none || dots + diverged) + leftOut
-        : "All runs have the same settings: there is nothing to hold the value against.",
+        : "All runs have the same settings, so there is nothing to compare the value with.",
     );
     for (const axis of settings) {
       if (!this.figures.has(axis.title)) {

@@ -74,7 +74,7 @@ export class OverviewPage extends LivePage {
     fill(this.content,
       el("p", { class: "faint", role: "status" },
         `${counted(sweeps.length + leftOut, "sweep")}, ${counted(workers, "worker")} at work. `,
-        leftOut ? `The newest ${sweeps.length} are known here. ` : null,
+        leftOut ? `Only the newest ${sweeps.length} are listed. ` : null,
         shown.length < sweeps.length ? `${shown.length} pass the filter.` : null,
       ),
       this.together(shown),

@@ -76,7 +76,7 @@ export class ParallelCoordinates {
     const measured = this.brush ? `${this.chosen().length} of ${total}` : (total - lost.length).toLocaleString("en-US");
     const drawn = total ? `${measured} runs with a ${metric.title}.` : `No run has a ${metric.title} yet.`;
     const others = divergedNote(lost, "dashed, above the axis") + this.leftOut;
-    setText(this.told, `${drawn}${others} Drag along an axis to filter by it, double-click to let go of that.`);
+    setText(this.told, `${drawn}${others} Drag along an axis to filter by it, double-click to clear that.`);
   }
 
   paint(pen) {

@@ -63,7 +63,7 @@ export class RunPage extends LivePage {
     const devices = new DeviceCharts(`runs/${run.id}/devices`, {
       signal: this.signal,
       isLive: () => this.run.state === "running",
-      none: "Nothing was reported: drivers of GPUs do so twice a minute, a CPU has none.",
+      none: "Nothing was reported. GPU drivers report twice a minute; a CPU reports nothing.",
     });
     fill(this.root,
       el("p", { class: "crumbs" }, el("a", { href: `${BASE}sweeps/${run.sweep}` }, run.sweep_name || `Sweep ${run.sweep}`)),
@@ -160,7 +160,7 @@ export class RunPage extends LivePage {
     try {
       const { text, left_out: leftOut, problem } = await get(`runs/${this.id}/log`, this.signal);
       const atEnd = this.logText.scrollHeight - this.logText.scrollTop - this.logText.clientHeight < 40;
-      const cut = leftOut && `The end of it; ${bytes(leftOut)} before are left out: hlbq logs ${this.id}`;
+      const cut = leftOut && `The end of the log; the first ${bytes(leftOut)} are left out: hlbq logs ${this.id}`;
       setText(this.logNote, problem || cut || (text ? "" : "Nothing was printed."));
       setText(this.logText, text);
       // A trainer prints its traceback: it need not stand there twice.
@@ -178,7 +178,7 @@ export class RunPage extends LivePage {
       await navigator.clipboard.writeText(text);
       tell("Copied.");
     } catch {
-      tell("The browser did not let it be copied: select the text.", true);
+      tell("The browser did not allow copying: select the text instead.", true);
     }
   }
 }

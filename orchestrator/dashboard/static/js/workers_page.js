@@ -6,7 +6,7 @@ import { el, fill, plainTable, redrawn, repeated } from "./dom.js";
 import { ago, counted, moment } from "./format.js";
 import { LivePage } from "./live_page.js";
 
-const NONE = "No device of a live worker has reported anything yet: drivers of GPUs do, a CPU has none.";
+const NONE = "No device of a live worker has reported anything yet. GPU drivers report; a CPU does not.";
 
 export class WorkersPage extends LivePage {
   async start() {
