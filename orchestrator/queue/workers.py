@@ -10,6 +10,9 @@ from typing import Any
 
 from orchestrator.queue.states import Reason
 
+# The device of a worker without a GPU. Those of GPUs are `gpu0`, `gpu1-5f3a2b1c` and so on.
+CPU = "cpu"
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerIdentity:

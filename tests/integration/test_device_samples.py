@@ -12,6 +12,8 @@ from orchestrator.store import Store
 from orchestrator.store.working.devices import LEVELS, PLACES_A_LEVEL, SAMPLE_EVERY_BEATS, place_of
 from tests.conftest import VirtualClock
 from tests.sample_sweep import register, sample_points, submit_sweep, work
+from worker.devices.devices import cpu_device, gpu_device
+from worker.devices.driver import Gpu
 
 
 def test_samples_thin_out_with_age_and_are_bounded() -> None:
@@ -57,7 +59,9 @@ def test_a_device_without_a_driver_costs_no_statement(store: Store, clock: Virtu
 
 def test_hours_are_of_attempts_and_a_slot_has_its_part(store: Store, clock: VirtualClock) -> None:
     first, second = submit_sweep(store, seeds=[1, 2]), submit_sweep(store, [{"depth": 4}], seeds=[1])
-    gpu, cpu = register(store, device="cuda:0"), register(store, pid=4243)
+    # As workers call them: a name that none has hid that no GPU's hours were counted as such.
+    on_gpu = gpu_device(Gpu(index=0, description="a GPU", uuid="GPU-1")).name
+    gpu, cpu = register(store, device=on_gpu), register(store, pid=4243, device=cpu_device().name)
     claim = work(store, gpu, sample_points(2), reason=None)
     clock.advance(3600)
     store.finish(claim.lease, Ending(reason=Reason.FINISHED))

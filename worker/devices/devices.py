@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hlbgpt_core.errors import DeviceError
 from orchestrator.launch.worker_command import gpu_numbers
+from orchestrator.queue.workers import CPU
 from worker.devices.driver import Gpu, list_gpus
 
 # Schedulers that may show each of their jobs its own GPU as number 0.
@@ -89,7 +90,7 @@ def gpu_device(gpu: Gpu) -> Device:
 
 def cpu_device() -> Device:
     """The processor as a device; GPUs are hidden from the trainer."""
-    return Device(name="cpu", description=_processor())
+    return Device(name=CPU, description=_processor())
 
 
 def _visible(gpus: Sequence[Gpu]) -> list[Gpu]:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, case, func, or_, select
 
-from orchestrator.queue.workers import ArmMemory, DeviceHours, DeviceReading, DeviceSample
+from orchestrator.queue.workers import CPU, ArmMemory, DeviceHours, DeviceReading, DeviceSample
 from orchestrator.store.base import StoreBase, insert_one, or_replace
 from orchestrator.store.filters import WAITING, in_sweeps, one_of
 from orchestrator.store.rows import record_of
@@ -64,7 +64,7 @@ class DeviceStore(StoreBase):
     def device_hours(self, sweep_ids: Sequence[int]) -> dict[int, DeviceHours]:
         """By sweep, the hours of devices that its runs' attempts took so far; those of dead workers count to now."""
         seconds = (func.coalesce(attempts.c.ended_at, self._clock()) - attempts.c.started_at) / attempts.c.shared_slots
-        on_gpu = workers.c.device.like("cuda%")
+        on_gpu = workers.c.device != CPU
         query = (
             select(
                 runs.c.sweep_id,
