@@ -1,6 +1,9 @@
 """Sweeps and what readers see of them."""
 
+from collections.abc import Callable
+
 import pytest
+from sqlalchemy import func, select
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import UsageError
@@ -9,6 +12,7 @@ from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import CsvTarget, NewRun
 from orchestrator.store import Store
 from orchestrator.store.opening.schema import CURRENT
+from orchestrator.store.tables import runs
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, arm, claim, new_sweep, point, register, stored_points, submit
 
@@ -138,3 +142,14 @@ def test_info_and_check(store: Store) -> None:
     assert (info.dialect, info.schema_version, info.rows["runs"]) == (store.location.dialect, CURRENT.head, 3)
     assert info.size_bytes > 0 and info.engine_version[0].isdigit()
     assert store.integrity_check() == []
+
+
+def test_a_reader_sees_one_moment_whatever_is_written_meanwhile(store: Store, open_again: Callable[[], Store]) -> None:
+    other, count = open_again(), select(func.count()).select_from(runs)
+    submit(store)
+    with store._read() as connection:
+        assert connection.execute(count).scalar_one() == 1
+        submit(other)
+        assert connection.execute(count).scalar_one() == 1
+    with store._read() as connection:
+        assert connection.execute(count).scalar_one() == 2

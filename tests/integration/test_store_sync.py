@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+from sqlalchemy import event
+
 from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.states import Limits, Reason
+from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import Store
+from orchestrator.wandb_sync.rows import upload_of
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, point, register, saved, submit
 
@@ -125,3 +128,24 @@ def test_the_point_of_the_test_stands_last_in_its_step(store: Store) -> None:
     assert before == [("train", 2), ("val", 2)]
     store.finish(lease, ending(Reason.FINISHED), points=[point(2, Split.TEST)])
     assert send(store, 1) == [*before, ("test", 2)]
+
+
+def test_what_is_sent_of_a_run_that_ends_meanwhile_is_of_one_moment(
+    store: Store, open_again: Callable[[], Store]
+) -> None:
+    """The sync ended with a KeyError: the run still ran, and what was told of its end was of a moment later."""
+    [sweep, other] = [submit(store), open_again()]
+    lease = claim(store, register(store)).lease
+    store.commit_checkpoint(lease, saved(1), points=[point(1)])
+    ends = iter([lambda: other.finish(lease, ending(Reason.FINISHED), points=[point(2)])])
+
+    def end_it(*_: object) -> None:
+        if "JOIN arms" in str(_[2]):  # the run has been read, its points have not
+            next(ends)()
+
+    event.listen(store._readers, "after_cursor_execute", end_it)
+    sendable = store.sendable(1)
+    event.remove(store._readers, "after_cursor_execute", end_it)
+    upload = upload_of(sendable, sweep, 0, project="p", varying=())
+    assert (sendable.run.state, sendable.ending, len(sendable.points), upload.exit_code) == (State.RUNNING, "", 1, None)
+    assert store.sendable(1).ending == "completed finished 1"
