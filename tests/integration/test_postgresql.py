@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from orchestrator.code.archive import pack
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError, UsageError
@@ -22,18 +22,21 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import NewPolicy
 from orchestrator.queue.workers import DeviceReading
 from orchestrator.status.reading import read_status
-from orchestrator.store import OpenMode, open_store, parse_location
-from orchestrator.store.changing.sweeps import insert_policy
+from orchestrator.store import OpenMode, Store, open_store, parse_location
+from orchestrator.store.changing.deletion import _remove
+from orchestrator.store.changing.sweeps import insert_members, insert_policy
 from orchestrator.store.opening import postgresql
 from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS
-from orchestrator.store.tables import code
+from orchestrator.store.tables import code, runs, sync_marks
+from orchestrator.store.working.endings import lock_runs
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, wait_until
 from tests.faults.worker_under_fault import Faults
 from tests.migration.test_migrations import next_schema
 from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan
-from tests.store_examples import ALL, claim, point, progress, register, stored_points, submit
+from tests.store_examples import ALL, claim, ending, point, progress, register, stored_points, submit
+from tests.store_examples import new_sweep as stored_sweep
 
 PAGE = Path(__file__).parents[2] / "docs" / "postgresql.md"
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -68,6 +71,13 @@ def beside(url: str) -> Iterator[Callable[[Callable[[], object]], "Future[object
             return begun
 
         yield begin
+
+
+def finished(store: Store) -> int:
+    """A completed run of a new sweep of two; its number."""
+    submit(store, seeds=2)
+    lease = claim(store, register(store)).lease
+    return store.finish(lease, ending(Reason.FINISHED), points=[point(1)]).id
 
 
 @pytest.mark.parametrize("wrong_by", [-600.0, 600.0])
@@ -108,6 +118,43 @@ def test_of_two_policies_declared_at_the_same_moment_one_is_refused(url: str, be
         with pytest.raises(UsageError, match="has a policy already"):
             other.result(60)
         assert len(first.policies([sweep])) == 1
+
+
+def test_a_run_that_is_deleted_just_now_is_taken_by_no_other_sweep(url: str, beside: Any) -> None:
+    """`submit --skip_existing` ended in a broken reference."""
+    with open_store(url, mode=OpenMode.CREATE) as first, open_store(url, mode=OpenMode.WRITE) as second:
+        run = finished(first)
+        with first._write() as connection:
+            [locked] = lock_runs(connection, runs.c.id == run, to_delete=True)
+            other = beside(lambda: second.submit(stored_sweep(members=[run])))
+            _remove(connection, runs, runs.c.id == locked)
+        other.result(60)
+        assert first.run(run) is None
+        assert run not in {one.id for one in first.runs(RunFilter(sweep_ids=(2,), with_members=True))}
+
+
+def test_a_run_that_another_sweep_takes_just_now_is_not_deleted(url: str, beside: Any) -> None:
+    """`hlbq delete` had looked before, saw nobody who counts the run, and ended in a broken reference."""
+    with open_store(url, mode=OpenMode.CREATE) as first, open_store(url, mode=OpenMode.WRITE) as second:
+        run, taker = finished(first), submit(first).id
+        with first._write() as connection:
+            insert_members(connection, taker, [run])
+            other = beside(lambda: second.delete([run], "ada"))
+        with pytest.raises(UsageError, match="is counted by sweep 2"):
+            other.result(60)
+
+
+def test_a_run_that_a_sync_takes_just_now_is_deleted_with_its_mark(url: str, beside: Any) -> None:
+    with open_store(url, mode=OpenMode.CREATE) as first, open_store(url, mode=OpenMode.WRITE) as second:
+        found = first.run(finished(first))
+        assert found is not None
+        with first._write() as connection:
+            there = select(runs.c.id).where(runs.c.uid == found.uid).with_for_update(read=True, key_share=True)
+            connection.execute(there)
+            connection.execute(insert(sync_marks).values(run_uid=found.uid))
+            other = beside(lambda: second.delete([found.id], "ada"))
+        other.result(60)
+        assert first.run(found.id) is None and first.sync_mark(found.uid) is None
 
 
 # Locks of workers that were stopped, or cut off, inside a transaction.
@@ -276,9 +323,9 @@ def certificate(postgresql_server: PostgresqlServer, tmp_path: Path) -> Iterator
     made = make_certificate(tmp_path, "server")
     data = postgresql_server.folder / "data"
     owner = data.stat()
-    for ending in ("crt", "key"):
-        target = data / f"server.{ending}"
-        target.write_bytes((tmp_path / f"server.{ending}").read_bytes())
+    for kind in ("crt", "key"):
+        target = data / f"server.{kind}"
+        target.write_bytes((tmp_path / f"server.{kind}").read_bytes())
         target.chmod(0o600)
         shutil.chown(target, owner.st_uid, owner.st_gid)
     postgresql_server.configure("ssl", "on")

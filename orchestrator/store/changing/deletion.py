@@ -31,7 +31,7 @@ class DeletionStore(StoreBase):
         """Delete these runs, and sweeps that have no other, in one transaction. Raises UsageError if one is running."""
         author = self._author(actor)
         with self._write() as connection:
-            ids = lock_runs(connection, one_of(connection, runs.c.id, run_ids))
+            ids = lock_runs(connection, one_of(connection, runs.c.id, run_ids), to_delete=True)
             found = _deletion(connection, ids)
             chosen = one_of(connection, runs.c.id, ids)
             # The uid lets leftovers tell the files of a deleted run from those of a run that is none of ours.

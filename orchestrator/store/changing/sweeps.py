@@ -226,8 +226,9 @@ def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, pr
 def insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
     """Make runs of other sweeps stand for runs that this one leaves out."""
     if run_ids:
-        # Those that were not deleted meanwhile.
+        # Those that were not deleted meanwhile, nor are just now.
         there = select(literal(sweep_id), runs.c.id).where(one_of(connection, runs.c.id, run_ids))
+        there = there.with_for_update(read=True, key_share=True, of=runs)
         connection.execute(insert(members).from_select(["sweep_id", "run_id"], there))
 
 

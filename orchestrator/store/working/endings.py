@@ -174,9 +174,11 @@ def last_losses_from_points(connection: Connection, run_id: int, attempt: Column
     connection.execute(update(attempts).where(attempt).values(**values))
 
 
-def lock_runs(connection: Connection, *where: ColumnElement[bool]) -> list[int]:
-    """The numbers of the runs that match, locked until the transaction ends (in one order: no deadlocks)."""
-    query = select(runs.c.id).where(and_(*where)).order_by(runs.c.id).with_for_update(key_share=True, of=runs)
+def lock_runs(connection: Connection, *where: ColumnElement[bool], to_delete: bool = False) -> list[int]:
+    """The numbers of the runs that match, locked until the transaction ends (in one order: no deadlocks). Those that
+    are locked `to_delete` no other transaction refers to meanwhile."""
+    query = select(runs.c.id).where(and_(*where)).order_by(runs.c.id)
+    query = query.with_for_update(key_share=not to_delete, of=runs)
     return list(connection.execute(query).scalars())
 
 
