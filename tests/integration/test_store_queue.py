@@ -104,6 +104,20 @@ def test_flush_stores_points_progress_and_facts(store: Store) -> None:
     assert store.attempts(1)[0].provenance == {"git": "1234"}
 
 
+def test_an_older_sign_of_life_takes_no_step_back(store: Store) -> None:
+    """A run that diverged at step 9 was said to stand at step 3: signs of life are told less often than points."""
+    submit(store)
+    lease = claim(store, register(store)).lease
+    store.flush(lease, points=[point(step) for step in range(6)], progress=progress(3))
+    assert (store.running(ALL)[0].step, store.running(ALL)[0].tokens_seen) == (5, point(5).tokens_seen)
+    store.flush(lease, points=(), progress=progress(3))
+    assert (store.running(ALL)[0].step, store.running(ALL)[0].tokens_seen) == (5, point(5).tokens_seen)
+    store.flush(lease, points=[point(6)], progress=progress(7))
+    assert store.running(ALL)[0].step == 7
+    run = store.finish(lease, ending(Reason.DIVERGED), points=[point(9)], progress=progress(7))
+    assert (run.step, run.tokens_seen) == (9, point(9).tokens_seen)
+
+
 def test_facts_are_fixed_by_the_first_attempt(store: Store) -> None:
     submit(store)
     worker = register(store)

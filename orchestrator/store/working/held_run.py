@@ -7,7 +7,7 @@ writes nothing at all.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, update
 
 from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
@@ -39,11 +39,21 @@ _HELD = select(runs.c.id).where(
 _LOCK_HELD = _HELD.with_for_update(key_share=True)
 _TOLD_BY_TRAINER = ("phase", "step", "fraction", "tokens_per_second", "tokens_seen", "memory_bytes")
 _PROGRESS_COLUMNS = ("last_train_loss", "last_val_loss", *_TOLD_BY_TRAINER)
-# What a flush does not tell stays as it is.
+# Signs of life are told less often than points: the last one may be older than the last point.
+_ONLY_RISING = ("step", "tokens_seen")
+
+
+def _progressed(name: str) -> ColumnElement[Any]:
+    """An attempt's column after a flush: what that does not tell stays as it is."""
+    known = attempts.c[name]
+    new = bindparam(f"new_{name}", type_=known.type)
+    return case((new > known, new), else_=known) if name in _ONLY_RISING else func.coalesce(new, known)
+
+
 _PROGRESS = (
     update(attempts)
     .where(attempts.c.run_id == bindparam("held_run"), attempts.c.fence == bindparam("held_fence"))
-    .values({name: func.coalesce(bindparam(f"new_{name}"), attempts.c[name]) for name in _PROGRESS_COLUMNS})
+    .values({name: _progressed(name) for name in _PROGRESS_COLUMNS})
 )
 
 
@@ -176,13 +186,14 @@ def _write_progress(
     told: dict[str, Any] = {}
     if points:
         upsert_points(connection, lease, points)
-        told["step"] = max(point.step for point in points)
         for split in (Split.TRAIN, Split.VAL):
             losses = [point.loss for point in points if point.split is split]
             if losses:
                 told[f"last_{split.value}_loss"] = write_number(losses[-1])
     if progress is not None:
         told |= {name: getattr(progress, name) for name in _TOLD_BY_TRAINER} | {"phase": progress.phase.value}
+    if points:
+        told |= {name: max(told.get(name, 0), *(getattr(one, name) for one in points)) for name in _ONLY_RISING}
     if facts is not None:
         _fix_facts(connection, lease, facts)
     if told:
