@@ -3,9 +3,10 @@
 import pytest
 
 from hlbgpt_core.errors import SettingsError
+from hlbgpt_core.points import Split
 from orchestrator.errors import FencedError
 from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.states import Limits, Reason, Spent, State
+from orchestrator.queue.states import Limits, Reason, Retry, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, point, register, saved, steps, submit
@@ -57,6 +58,28 @@ def test_retry_of_a_run_without_checkpoint_starts_from_nothing(store: Store) -> 
     store.cancel(RunFilter(run_ids=(1,)), "user")
     assert store.retry(ALL, "user") == 1
     assert steps(store, 1) == [] and store.retry(ALL, "user") == 0
+
+
+@pytest.mark.parametrize(("how", "left"), [(Retry.AS_BEFORE, 1), (Retry.FROM_START, None)])
+def test_after_a_retry_the_last_losses_are_of_the_points_that_are_left(
+    store: Store, how: Retry, left: int | None
+) -> None:
+    """`status` and the dashboard told those of points that were gone."""
+    submit(store, seeds=3, limits=Limits(max_attempts=1))
+    worker = register(store)
+    lease = claim(store, worker).lease
+    store.commit_checkpoint(lease, saved(1), points=[point(1), point(1, Split.VAL, loss=float("inf"))])
+    store.finish(lease, ending(Reason.ERROR), points=[point(2), point(2, Split.VAL)])
+    store.finish(claim(store, worker).lease, ending(Reason.DIVERGED), points=[point(2), point(2, Split.VAL)])
+    store.finish(claim(store, worker).lease, ending(Reason.FINISHED), points=[point(2), point(2, Split.VAL)])
+    assert store.retry(ALL, "user", how) == 2
+    first, second, third = store.runs(ALL)
+    assert (first.last_train_loss, first.last_val_loss) == (
+        (None, None) if left is None else (point(left).loss, float("inf"))
+    )
+    assert (second.last_train_loss, second.last_val_loss) == (None, None)
+    assert (first.tokens_seen, second.tokens_seen) == (0 if left is None else point(left).tokens_seen, 0)
+    assert (third.last_train_loss, third.last_val_loss) == (point(2).loss, point(2).loss)
 
 
 def test_completed_runs_are_never_moved(store: Store) -> None:

@@ -12,7 +12,7 @@ from orchestrator.store.events import record_events_of_runs
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, UNFINISHED, conditions, one_of
 from orchestrator.store.rows import checkpoint_columns
 from orchestrator.store.tables import attempts, points, policies, runs
-from orchestrator.store.working.endings import lock_runs, note_ends, note_results
+from orchestrator.store.working.endings import lock_runs, note_ends, note_results, tell_what_is_left
 
 
 class ControlStore(StoreBase):
@@ -58,6 +58,7 @@ class ControlStore(StoreBase):
             connection.execute(
                 delete(points).where(points.c.run_id.in_(select(runs.c.id).where(chosen)), exists(resumes))
             )
+            tell_what_is_left(connection, chosen)
             afresh: dict[str, Any] = {"reason": None, "errors": 0, "losses": 0, "alone": False, "ended_at": None}
             if how is not Retry.AS_BEFORE:
                 afresh |= {"paused": case((runs.c.held != "", False), else_=runs.c.paused), "held": ""}

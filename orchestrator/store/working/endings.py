@@ -159,6 +159,27 @@ def remove_points_past(connection: Connection, run_id: int) -> None:
     connection.execute(delete(points).where(points.c.run_id == run_id, points.c.step > resume_step))
 
 
+def tell_what_is_left(connection: Connection, chosen: ColumnElement[bool]) -> None:
+    """Points of the chosen runs were removed: their newest attempts tell the last losses of what is left of them, and
+    the tokens seen there."""
+    told: dict[int, dict[str, Any]] = {}
+    for split in ("train", "val"):
+        of_split = points.alias()
+        last = select(func.max(of_split.c.step)).where(of_split.c.run_id == runs.c.id, of_split.c.split == split)
+        of_last = and_(points.c.run_id == runs.c.id, points.c.split == split, points.c.step == last.scalar_subquery())
+        query = select(runs.c.id, runs.c.fence, points.c.loss, points.c.nonfinite, points.c.tokens_seen)
+        query = query.select_from(runs).outerjoin(points, of_last)
+        for row in connection.execute(query.where(chosen, runs.c.fence > 0)):
+            own = told.setdefault(row.id, {"of_run": row.id, "of_fence": row.fence, "tokens": 0})
+            own[split] = write_number(read_metric("loss", row.loss, row.nonfinite))
+            own["tokens"] = max(own["tokens"], row.tokens_seen or 0)
+    newest = and_(attempts.c.run_id == bindparam("of_run"), attempts.c.fence == bindparam("of_fence"))
+    names = {"last_train_loss": "train", "last_val_loss": "val", "tokens_seen": "tokens"}
+    if told:
+        values: dict[str, Any] = {column: bindparam(name) for column, name in names.items()}
+        connection.execute(update(attempts).where(newest).values(values), list(told.values()))
+
+
 def last_losses_from_points(connection: Connection, run_id: int, attempt: ColumnElement[bool]) -> None:
     """Set an attempt's last losses to those of the run's stored curve."""
     values = {}
