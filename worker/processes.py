@@ -59,8 +59,8 @@ def start_ticks(pid: int) -> int:
 def process_state(pid: int, ticks: int) -> ProcessState:
     """Whether the process that had this pid and start time is alive, stopped or dead (zombies are dead)."""
     fields = _stat_fields(pid)
-    if fields is None:
-        return ProcessState.ALIVE if not Path("/proc/self/stat").exists() and _exists(pid) else ProcessState.DEAD
+    if fields is None:  # it is gone, or there is no /proc here, or that hides the processes of other users (hidepid)
+        return ProcessState.ALIVE if _exists(pid) else ProcessState.DEAD
     if ticks and int(fields[19]) != ticks:
         return ProcessState.DEAD
     if fields[0] in "ZXx":

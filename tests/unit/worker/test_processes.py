@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from worker import processes
 from worker.processes import ProcessState, host_id, kill_exactly, process_state, start_ticks
 
 
@@ -53,6 +54,29 @@ def test_a_stopped_process_can_be_killed(sleeper: "subprocess.Popen[bytes]") -> 
     os.kill(sleeper.pid, signal.SIGSTOP)
     assert kill_exactly(sleeper.pid, ticks)
     assert sleeper.wait(timeout=120) == -signal.SIGKILL
+
+
+def test_a_process_of_which_proc_tells_nothing_is_alive_while_it_is_there(
+    sleeper: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts may hide the processes of other users (hidepid): their workers were taken for dead, and their runs given
+    away as often as they were claimed."""
+    ticks, is_hidden = start_ticks(sleeper.pid), PermissionError(1, "Operation not permitted")
+    with monkeypatch.context() as hidden:
+        hidden.setattr(processes, "_stat_fields", lambda pid: None)
+        assert process_state(sleeper.pid, ticks) is ProcessState.ALIVE
+        hidden.setattr(os, "kill", raises(is_hidden))
+        assert process_state(sleeper.pid, ticks) is ProcessState.ALIVE
+    sleeper.kill()
+    sleeper.wait()
+    assert process_state(sleeper.pid, ticks) is ProcessState.DEAD
+
+
+def raises(error: Exception) -> Callable[..., None]:
+    def call(*_: object) -> None:
+        raise error
+
+    return call
 
 
 def test_the_host_is_boot_and_pid_namespace() -> None:
