@@ -158,6 +158,7 @@ class Supervisor:
             claim = self._claiming.next(self._heartbeat.worker_id)
         except WorkerGoneError:
             self._heartbeat.register()
+            self._trainers.send(Resume())  # the question may have taken so long that the worker had fenced itself
             return None
         self._database_answers = True
         return claim
@@ -318,7 +319,10 @@ class Supervisor:
             attempt.end_from_outside(Reason.RELEASED, "", "")
 
     def _end_if_hung(self, attempt: Attempt) -> None:
-        if attempt.ending is not None or self._heartbeat.fenced or attempt.hangs_in() > 0:
+        if self._heartbeat.fenced or self._was_fenced or attempt.hangs_in() > 0:
+            return  # while it is fenced, and until it is told to go on, the trainer is silent because it was told to be
+        self._take(attempt, self._inbox.next())  # what it said while the database kept this process waiting
+        if attempt.ending is not None or attempt.hangs_in() > 0:
             return
         self._trainers.kill()
         allowed = attempt.claim.run.bookkeeping.stall_timeout_seconds
