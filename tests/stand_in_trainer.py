@@ -46,11 +46,12 @@ RUNG_SECONDS = 30.0
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How long the runs are, and what goes wrong. `on_seed` names a behaviour by seed; `load_blame` says who is to
-    blame that its code does not load (`exit`: it leaves without a word); `kill` gives the probability of a SIGKILL at
-    a named point (step, before_rename, after_rename), noted in the file `landed`. Runs hold after step `hold_after`
-    until the file `go` is there, so that a test needs no luck to find them training. `shifts` are what arms add to the
-    loss, by lr_mult, besides noise of their own; on a `bowl` every arm adds what its lr_mult is off. Runs are evaluated
-    every `evaluate_every` steps (0: at the end alone), and wait for a word after the rungs."""
+    blame that its code does not load (`exit`: it leaves without a word; `killed`: by SIGKILL); `kill` gives the
+    probability of a SIGKILL at a named point (step, before_rename, after_rename), noted in the file `landed`. Runs hold
+    after step `hold_after` until the file `go` is there, so that a test needs no luck to find them training. `shifts`
+    are what arms add to the loss, by lr_mult, besides noise of their own; on a `bowl` every arm adds what its lr_mult
+    is off. Runs are evaluated every `evaluate_every` steps (0: at the end alone), and wait for a word after the
+    rungs."""
 
     steps: int = 20
     step_seconds: float = 0.0
@@ -117,6 +118,8 @@ class Trainer:
         """Train what comes until told to shut down."""
         if self._plan.load_blame == "exit":
             os._exit(127)
+        if self._plan.load_blame == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         if self._plan.load_blame:
             self._send(
                 LoadFailed(

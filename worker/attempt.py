@@ -38,6 +38,8 @@ from worker.trainer.messages import (
 from worker.trainer.run_log import tail_of_log
 from worker.trainer.trainer_handle import TrainerDied
 
+_BEFORE_THE_RUN = "before it had loaded its libraries"
+
 
 class Attempt:
     """The claimed run, its unsent points and its end.
@@ -64,6 +66,7 @@ class Attempt:
         self.rungs = rungs or Rungs(store, claim)
         self.told_to_release = False
         self.trainer_is_of_other_code = False
+        self.ended_while_loading = False
         self.ending: Ending | None = None
         self.after: RunRecord | None = None
         self.fenced = False
@@ -163,11 +166,18 @@ class Attempt:
         if self.ending is not None:
             return
         reason, error_type, error_message = classify_death(death.returncode)
-        if reason is Reason.ERROR and not death.loaded:
-            # It had not even read of the run.
-            self.blame, reason = Blame.HOST, Reason.RELEASED
-            error_message += ", before it had loaded its libraries"
-        self.end_from_outside(reason, error_type, error_message)
+        if death.loaded or reason is Reason.RELEASED:
+            self.end_from_outside(reason, error_type, error_message)
+        elif reason is Reason.ERROR:
+            self.blame = Blame.HOST
+            self.end_from_outside(Reason.RELEASED, error_type, f"{error_message}, {_BEFORE_THE_RUN}")
+        else:
+            self.end_while_loading(error_type, error_message)
+
+    def end_while_loading(self, error_type: str, error_message: str) -> None:
+        """The trainer was ended before it had even read of the run, which is not to blame."""
+        self.ended_while_loading = True
+        self.end_from_outside(Reason.RELEASED, error_type, f"{error_message}, {_BEFORE_THE_RUN}")
 
     def _note_load_failure(self, failure: LoadFailed) -> None:
         if self.ending is None:

@@ -18,6 +18,9 @@ from worker.trainer.messages import LoadFailed
 from worker.trainer.trainer_handle import Arrival, TrainerDied, TrainerStartError
 from worker.trainer.trainer_manager import TrainerManager
 
+# A trainer that is killed so often in a row while it loads finds no room on its host: under a limit on memory, say.
+MOST_ENDED_LOADING = 3
+
 
 @dataclass(kw_only=True)
 class FaultyCode:
@@ -78,6 +81,7 @@ class Claiming:
         self._store, self._trainers, self._state_folder = store, trainers, state_folder
         self._sweep_ids, self._say = sweep_ids, say
         self._kept: set[str] = set()
+        self._ended_loading = 0
         self._loading_pid: int | None = None
 
     def waits_for_code(self) -> bool:
@@ -117,6 +121,8 @@ class Claiming:
         Raises TrainerStartError where the system cannot start one: this host will not train another's run either.
         """
         self._faulty_code.before_start()
+        if self._trainers.is_ready:
+            self._ended_loading = 0
         try:
             self._trainers.start(claim, self._state_folder, rungs)
         except TrainerStartError as error:
@@ -139,6 +145,12 @@ class Claiming:
             self._faulty_code.note(f"{error_type}: {error_message}")
         else:
             self._give_up(f"{error_type}: {' '.join(error_message.splitlines())}")
+
+    def note_ended_loading(self, why: str) -> None:
+        """A trainer was killed, or hung, while it loaded. That may be chance once or twice."""
+        self._ended_loading += 1
+        if self._ended_loading >= MOST_ENDED_LOADING:
+            self._give_up(why)
 
     def _give_up(self, why: str) -> None:
         self.could_not_work = f"no run can be trained on {socket.gethostname()}: {why}"

@@ -327,7 +327,10 @@ class Supervisor:
         self._trainers.kill()
         allowed = attempt.claim.run.bookkeeping.stall_timeout_seconds
         why = f"the trainer gave no sign of life for {allowed:g} s (--stall_timeout) and was ended"
-        attempt.end_from_outside(Reason.TIMEOUT, "TrainerHung", why)
+        if self._trainers.is_ready:
+            attempt.end_from_outside(Reason.TIMEOUT, "TrainerHung", why)
+        else:
+            attempt.end_while_loading("TrainerHung", why)
 
     # After a run.
 
@@ -356,7 +359,9 @@ class Supervisor:
         self._wandb.attend(after.sweep_id)
         if after.state in TERMINAL:
             self._csv.changed(after.sweep_id)
-        if attempt.blame is not Blame.RUN:
+        if attempt.ended_while_loading:
+            self._claiming.note_ended_loading(ending.error_message)
+        elif attempt.blame is not Blame.RUN:
             self._claiming.note_fault(attempt.blame, ending.error_type, ending.error_message)
         else:
             self._ended.judge_device(ending.reason)

@@ -261,6 +261,18 @@ def test_a_trainer_that_dies_before_it_has_loaded_is_not_the_runs_fault(fleet: F
         assert "exit code 127, before it had loaded its libraries" in worker.ended_why
 
 
+def test_trainers_that_are_killed_as_they_load_end_the_worker_and_fail_no_run(fleet: Fleet) -> None:
+    """Where a limit on memory left no room for the libraries, run after run was lost three times, and failed."""
+    submit(fleet.db, new_sweep(2, limits=Limits(max_losses=1)))
+    fleet.plan = Plan(load_blame="killed")
+    fleet.start_one().wait(timeout=120)
+    with reader(fleet) as store:
+        assert store.counts(RunFilter())[State.PENDING] == 2
+        assert reasons(store, 1) == [Reason.RELEASED] * 3
+        (worker,) = store.workers(ended=True)
+        assert "killed from outside by SIGKILL, before it had loaded its libraries" in worker.ended_why
+
+
 def test_code_that_does_not_load_fails_no_run_and_ends_the_worker_after_a_while(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(3, limits=Limits(max_attempts=1)))
     fleet.plan = Plan(load_blame="code")

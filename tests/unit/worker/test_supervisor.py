@@ -25,6 +25,7 @@ class Trainers:
     """A trainer that says what a test puts into its inbox, and keeps what it is told."""
 
     pid = 1
+    is_ready = True
 
     def __init__(self) -> None:
         self.inbox, self.sent, self.is_killed = Inbox(), list[Any](), False
@@ -114,6 +115,14 @@ def test_a_trainer_that_was_not_told_to_go_on_yet_is_not_taken_for_hung(
 
 def raises_busy(*_: object) -> None:
     raise DatabaseBusyError("the database does not answer")
+
+
+def test_a_trainer_that_hangs_while_it_loads_is_not_the_runs_fault(bench: Bench) -> None:
+    attempt, bench.trainers.is_ready = bench.attempt(), False
+    bench.now += attempt.claim.run.bookkeeping.stall_timeout_seconds + 1
+    bench.supervisor._end_if_hung(attempt)
+    assert attempt.ending is not None and attempt.ending.reason is Reason.RELEASED and attempt.ended_while_loading
+    assert "before it had loaded its libraries" in attempt.ending.error_message
 
 
 def test_a_worker_that_was_taken_for_dead_as_it_claimed_does_not_leave_its_trainer_paused(bench: Bench) -> None:
