@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from typing import Any
 
 from hlbgpt_core.points import Split
@@ -17,7 +16,7 @@ from orchestrator.comparison.measuring.measures import goal_of
 from orchestrator.comparison.statistics import fewest_pairs
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.metric_names import Metric, find_metric, parse_metric
-from orchestrator.growth.search import NEVER, SAMPLERS, STOPPERS, SearchPolicy
+from orchestrator.growth.search import NEVER, SAMPLERS, STOPPERS, SearchPolicy, check_optuna
 from orchestrator.growth.search_space import Space, parameter
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL
@@ -145,8 +144,7 @@ def _with_search(prepared: PreparedSweep, options: SweepOptions) -> PreparedSwee
     """
     if options.sampler not in SAMPLERS:
         raise UsageError(f"--sampler {options.sampler}: there is no such sampler", f"Use {' or '.join(SAMPLERS)}.")
-    if find_spec("optuna") is None:
-        raise UsageError("a search needs optuna, which is not installed", "pip install 'hlbq[search]'")
+    check_optuna()
     others = (options.trials or 0) - 1  # than the baseline
     if options.confirm > others:
         more = f"--confirm {options.confirm}: a search of --trials {options.trials} tries {counted(others, 'arm')} more"

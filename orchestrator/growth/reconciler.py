@@ -7,7 +7,6 @@ longer matches: nothing is written, and the results are read again. So each step
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from hlbgpt_core.errors import HlbqError
 from orchestrator.comparison.judging.policy import PolicyState, closure_text, policy_of
 from orchestrator.growth import decide, race
 from orchestrator.growth.reading import read_results
@@ -31,14 +30,14 @@ def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -
     """Take every step that is due, of these sweeps or of all, until none is. A step that fails keeps no other sweep
     from growing: its error is raised at the end. A search of `sweep_ids` that waits for its data looks for them first.
     """
-    failed: dict[int, HlbqError] = {}
+    failed: dict[int, Exception] = {}
     looks = [one for one in store.policies(sweep_ids, only_open=True) if _looks_again(one)] if sweep_ids else []
     while due := [*looks, *(record for record in store.due_policies(sweep_ids) if record.id not in failed)]:
         looks = []
         for record in due:
             try:
                 taken = _take_step(store, record, actor)
-            except HlbqError as error:
+            except Exception as error:  # a bug that one sweep meets too
                 failed[record.id] = error
                 continue
             if taken is not None:

@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.judging.policy import DecidePolicy
 from orchestrator.comparison.measuring.measures import Goal
+from orchestrator.errors import UsageError
 from orchestrator.growth.search_space import Choices, Space
 from orchestrator.queue.sweeps import PolicyRecord
 from orchestrator.sweep.plan import PlannedArm
@@ -229,7 +231,8 @@ def confirmation_of(
 def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials: Sequence[Trial]) -> "Study":
     """Optuna's study of these trials, with the sampler for the next one. An arm that diverged is infinitely bad; a
     combination that can't be trained counts as pruned, without a value. A run that failed says nothing of its arm, nor
-    does one whose number does not belong with the others."""
+    does one whose number does not belong with the others. Raises UsageError where Optuna is missing."""
+    check_optuna()
     import optuna
 
     study = new_study(policy, sampler_of(policy, sum(bool(trial.arm) for trial in trials)))
@@ -253,6 +256,12 @@ def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials:
             )
         )
     return study
+
+
+def check_optuna() -> None:
+    """Raise UsageError where Optuna is missing."""
+    if find_spec("optuna") is None:
+        raise UsageError("a search needs optuna, which is not installed", "pip install 'hlbq[search]'")
 
 
 def new_study(policy: SearchPolicy, sampler: "BaseSampler | None" = None) -> "Study":

@@ -455,6 +455,18 @@ def test_a_step_that_fails_keeps_no_other_sweep_from_growing(store: Store) -> No
     assert decided(store, sweep)[arm(4).key][0] is ClosureReason.BETTER
 
 
+def test_a_bug_that_one_sweep_meets_keeps_no_other_from_growing(store: Store) -> None:
+    broken = submitted(store, declaration())
+    sweep, worker = submitted(store, declaration()), register(store)
+    with store._write() as connection:
+        state = json.dumps({"round": 0, "of_another_version": 1})
+        connection.execute(update(policies).where(policies.c.sweep_id == broken).values(state=state))
+    while train_one(store, worker) is not None:
+        with pytest.raises(TypeError, match="of_another_version"):
+            steps(store)
+    assert decided(store, sweep)[arm(4).key][0] is ClosureReason.BETTER
+
+
 def test_the_baseline_that_decide_was_told_is_the_one_that_compare_shows(store: Store) -> None:
     """Not the sweep's own, against which the verdict would read the other way round."""
     sweep, worker = submitted(store), register(store)

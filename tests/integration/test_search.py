@@ -19,7 +19,7 @@ from orchestrator.comparison.judging.policy import ClosureReason, PolicyState, p
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.comparison.statistics import ALPHA
-from orchestrator.growth import declaring, searching
+from orchestrator.growth import search, searching
 from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import with_policy
 from orchestrator.growth.reconciler import take_due_steps
@@ -354,10 +354,19 @@ def test_what_cannot_be_searched_is_refused(
 
 
 def test_optuna_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(declaring, "find_spec", lambda name: None)
+    monkeypatch.setattr(search, "find_spec", lambda name: None)
     with pytest.raises(HlbqError, match="needs optuna") as raised:
         prepared()
     assert raised.value.hint == "pip install 'hlbq[search]'"
+
+
+def test_a_host_without_optuna_says_so_when_it_takes_a_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback told of it, and the steps of all sweeps after this one were not taken."""
+    submitted(store, trials=3)
+    train_one(store, register(store))
+    monkeypatch.setattr(search, "find_spec", lambda name: None)
+    with pytest.raises(HlbqError, match="needs optuna"):
+        list(take_due_steps(store, actor="me"))
 
 
 def test_a_search_from_python_is_the_one_of_the_command_line(location: str) -> None:
