@@ -467,6 +467,13 @@ def test_a_bug_that_one_sweep_meets_keeps_no_other_from_growing(store: Store) ->
     assert decided(store, sweep)[arm(4).key][0] is ClosureReason.BETTER
 
 
+def test_who_may_grow_besides_those_whose_steps_fail(store: Store) -> None:
+    first, second = submitted(store, declaration()), submitted(store, declaration())
+    numbers = [record.id for record in store.policies()]
+    assert store.may_grow(without=numbers[:1]) and store.may_grow([second], without=numbers[:1])
+    assert not store.may_grow([first], without=numbers[:1]) and not store.may_grow(without=numbers)
+
+
 def test_the_baseline_that_decide_was_told_is_the_one_that_compare_shows(store: Store) -> None:
     """Not the sweep's own, against which the verdict would read the other way round."""
     sweep, worker = submitted(store), register(store)

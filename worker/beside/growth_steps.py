@@ -5,7 +5,7 @@ Any worker takes any due step. If two start one at the same time, the store lets
 
 import contextlib
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.launch.python_process import start_hlbq
@@ -25,14 +25,18 @@ class GrowthSteps:
         self._store, self._sweep_ids, self._say, self._clock = store, sweep_ids, say, clock
         self._process: subprocess.Popen[bytes] | None = None
         self._failures, self._not_before = 0, 0.0
+        # The policies whose steps were due when one was last started, by number, and their results then.
+        self._asked: Mapping[int, int] = {}
 
     def attend(self) -> None:
         """Start a step if one is due and none is being taken here. Never waits."""
-        if self._at_work() or self._clock() < self._not_before:
+        if self._at_work():
             return
         try:
-            if not self._store.due_policies():
+            due = {policy.id: policy.results for policy in self._store.due_policies()}
+            if not due or (self._clock() < self._not_before and due.items() <= self._asked.items()):
                 return
+            self._asked = due
             self._process = start_hlbq("decide", db=self._store.location.private, stdout=subprocess.DEVNULL)
         except DatabaseBusyError:
             return  # asked again soon
@@ -41,7 +45,12 @@ class GrowthSteps:
 
     def may_add(self) -> bool:
         """Whether a step may add runs that this worker could claim."""
-        return self._at_work() or (self._failures < MOST_FAILURES and self._store.may_grow(self._sweep_ids))
+        if self._at_work():
+            return True
+        # A step that was taken is no longer due: those that are still so are the ones that fail.
+        due = self._store.due_policies() if self._failures >= MOST_FAILURES else ()
+        fail = [policy.id for policy in due if self._asked.get(policy.id) == policy.results]
+        return self._store.may_grow(self._sweep_ids, without=fail)
 
     def close(self, patience_seconds: float) -> None:
         """Wait for a step that is under way: it takes a second or two. After `patience_seconds` it goes on alone."""

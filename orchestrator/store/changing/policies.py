@@ -12,7 +12,7 @@ from orchestrator.queue.sweeps import AGAIN, NewPolicy, PolicyRecord, PolicyStep
 from orchestrator.store.base import StoreBase, to_json
 from orchestrator.store.changing.sweeps import add_runs, insert_members, insert_policy
 from orchestrator.store.events import record_event
-from orchestrator.store.filters import WAITING, in_sweeps
+from orchestrator.store.filters import WAITING, in_sweeps, one_of
 from orchestrator.store.rows import record_of
 from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
 from orchestrator.store.working.endings import note_if_over
@@ -67,8 +67,9 @@ class PolicyStore(StoreBase):
         """The open policies of these sweeps (or of all) with results that no step has seen."""
         return [record for record in self.policies(sweep_ids, only_open=True) if record.is_due]
 
-    def may_grow(self, sweep_ids: Sequence[int] = ()) -> bool:
-        """Whether a policy of these sweeps (or of any) may add runs: a step is due, or runs are under way.
+    def may_grow(self, sweep_ids: Sequence[int] = (), *, without: Sequence[int] = ()) -> bool:
+        """Whether a policy of these sweeps (or of any), `without` those of these numbers, may add runs: a step is due,
+        or runs are under way.
 
         One whose missing runs are all paused, cancelled or failed waits for a person, and adds nothing by itself. One
         statement: between two, a step could make runs of what was due.
@@ -77,6 +78,8 @@ class PolicyStore(StoreBase):
         growing = select(policies.c.id).where(OPEN_POLICY, or_(policies.c.results != policies.c.seen, awaited.exists()))
         with self._read() as connection:
             query = growing.where(in_sweeps(connection, policies.c.sweep_id, sweep_ids))
+            if without:
+                query = query.where(~one_of(connection, policies.c.id, without))
             return connection.execute(query.limit(1)).first() is not None
 
     def take_step(self, step: PolicyStep, actor: str) -> int | None:

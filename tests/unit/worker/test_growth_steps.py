@@ -18,8 +18,12 @@ class Steps:
             "orchestrator.launch.python_process.hlbq_argv",
             lambda *_: [sys.executable, "-c", f"raise SystemExit({self.code})"],
         )
+        self.due = [SimpleNamespace(id=1, results=5)]
+        self.open_policies = {1}
         store: Any = SimpleNamespace(
-            due_policies=lambda: [1], may_grow=lambda sweeps: True, location=SimpleNamespace(private="a.db")
+            due_policies=lambda: self.due,
+            may_grow=lambda sweeps, without: bool(self.open_policies - {*without}),
+            location=SimpleNamespace(private="a.db"),
         )
         self.steps = GrowthSteps(store, (), self.said.append, lambda: self.now)
 
@@ -42,6 +46,25 @@ def test_who_has_seen_a_step_fail_tries_again_later_and_later(monkeypatch: pytes
     found.code = 0
     found.attend()  # ... but who stays anyway takes it once it can be taken
     assert found.steps.may_add() and len(found.said) == MOST_FAILURES
+
+
+def test_a_sweep_whose_steps_fail_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its failures sent the workers of all other growing sweeps away, and had those wait minutes for a step."""
+    found = Steps(monkeypatch)
+    found.open_policies = {1, 2}
+    for _ in range(MOST_FAILURES):
+        found.attend()
+        assert found.steps.may_add()
+        found.now += LONGEST_WAIT_SECONDS
+    found.now -= LONGEST_WAIT_SECONDS
+    found.attend()
+    assert len(found.said) == MOST_FAILURES, "the same steps wait"
+    found.due = [*found.due, SimpleNamespace(id=2, results=1)]
+    found.attend()
+    found.due.pop()  # the child took it, and failed by the other
+    assert found.steps.may_add() and len(found.said) == MOST_FAILURES + 1, "another one is taken at once"
+    found.open_policies = {1}
+    assert not found.steps.may_add()
 
 
 def test_a_worker_that_was_asked_to_stop_does_not_wait_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
