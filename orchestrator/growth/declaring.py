@@ -26,6 +26,7 @@ from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline, search_start, with_zipped
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.options import value_text
+from orchestrator.sweep.plan import check_seeds
 from orchestrator.sweep.submission import PreparedSweep
 from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wording.numbers import counted
@@ -44,6 +45,7 @@ def with_policy(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep
         more = f"--num_runs {options.num_runs} is more than --max_seeds {options.max_seeds}, the most that can count"
         raise UsageError(more, f"Use --num_runs {options.max_seeds}, or more --max_seeds.")
     arms = {arm.key: arm.settings.to_dict() for arm in plan.arms}
+    check_seeds(options.max_seeds, plan.first_seed)
     baseline = with_zipped(baseline_of(definition), arms.values(), plan.shape.zips)
     policy, alone = _declared(options, arms, baseline, is_capped=not plan.skipped)
     sweep = replace(prepared.sweep, policy=NewPolicy(kind=DECIDE, definition=asdict(policy)))
@@ -93,6 +95,7 @@ def declared_for_sweep(store: Store, sweep: SweepRecord, options: SweepOptions) 
         metric = find_metric(store, wanted, options.metric)
     except ExportError as error:
         raise UsageError(f"--metric {options.metric}: no run of sweep {sweep.id} has it", error.hint) from None
+    check_seeds(options.max_seeds, int(sweep.definition["seed"]))
     named = parse_baseline(options.baseline)
     zips = stored_shape(sweep.definition).zips
     baseline = with_zipped(named or baseline_of(sweep.definition), arms.values(), zips)
@@ -159,6 +162,7 @@ def _with_search(prepared: PreparedSweep, options: SweepOptions) -> PreparedSwee
     confirmation: dict[str, Any] = {"max_seeds": options.max_seeds, "first_look": options.first_look}
     confirmation |= {"margin": options.margin, "futility": _futility_of(options.futility)}
     if options.confirm:
+        check_seeds(options.num_runs + options.max_seeds, options.seed)
         arms = [str(number) for number in range(options.confirm)]
         _check_cap(DecidePolicy(metric=metric.name, goal=goal, arms=arms, baselines=arms, **confirmation))
     definition = prepared.sweep.definition

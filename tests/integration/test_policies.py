@@ -21,7 +21,7 @@ from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.rendering import verdict_sentences
 from orchestrator.comparison.results import compare
 from orchestrator.comparison.statistics import paired_difference
-from orchestrator.errors import ExportError, UsageError
+from orchestrator.errors import ExportError, PlanError, UsageError
 from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import declared_for_sweep, with_policy
 from orchestrator.growth.reading import read_results
@@ -472,6 +472,26 @@ def test_who_may_grow_besides_those_whose_steps_fail(store: Store) -> None:
     numbers = [record.id for record in store.policies()]
     assert store.may_grow(without=numbers[:1]) and store.may_grow([second], without=numbers[:1])
     assert not store.may_grow([first], without=numbers[:1]) and not store.may_grow(without=numbers)
+
+
+@pytest.mark.parametrize(("seed", "is_fine"), [(2**63 - 20, True), (2**63 - 19, False)])
+def test_seeds_up_to_the_cap_are_there_from_the_beginning(store: Store, seed: int, is_fine: bool) -> None:
+    """A sweep was submitted, and its policy failed at the first seed that the database could not hold."""
+    options = SweepOptions(decide=True, seed=seed)
+    found = new_sweep(depths=DEPTHS, definition={"seed": seed, "base_arm": {"depth": 2, "width": 64}})
+    stored = store.submit(found)
+
+    def submit() -> None:
+        axes = {"depth": ["2", "4"], "width": ["64"], "dataset": ["pystdlib"], "tokenizer": ["bytes"]}
+        made = prepare_sweep(axes, options, db=None, argv=(), find_existing=lambda plan: Existing())
+        with_policy(made, options)
+
+    for declare in (submit, lambda: declared_for_sweep(store, stored, options)):
+        if is_fine:
+            declare()
+            continue
+        with pytest.raises(PlanError, match=f"seed {2**63} is out of range"):
+            declare()
 
 
 def test_the_baseline_that_decide_was_told_is_the_one_that_compare_shows(store: Store) -> None:

@@ -369,6 +369,12 @@ def test_a_host_without_optuna_says_so_when_it_takes_a_step(store: Store, monkey
         list(take_due_steps(store, actor="me"))
 
 
+def test_the_seeds_that_confirm_are_there_from_the_beginning() -> None:
+    prepared(trials=3, confirm=1, seed=2**63 - 21)
+    with pytest.raises(HlbqError, match=f"seed {2**63} is out of range"):
+        prepared(trials=3, confirm=1, seed=2**63 - 20)
+
+
 def test_a_search_from_python_is_the_one_of_the_command_line(location: str) -> None:
     sweep = orchestrator.submit(AXES, db=location, trials=5, where=["num_heads != 2"], search_seed=4, confirm=1)
     with open_store(location, mode=OpenMode.READ) as store:
