@@ -5,6 +5,7 @@ data warm from run to run. Nothing here waits for the database: points go throug
 pipe. When the supervisor dies, so does this process: by the kernel's parent-death signal, or at the pipe's end.
 """
 
+import contextlib
 import gc
 import math
 import os
@@ -86,6 +87,19 @@ class WarmData:
             self._device = ProcessCache(CompiledCode(folder))
         return self._device
 
+    def measure_anew(self) -> None:
+        """Have the peak of memory be that of the run to come: the kernel and torch count for the whole process, and
+        torch keeps what a larger run before it took."""
+        if self._device is None:
+            return  # it is the first
+        import torch
+
+        with contextlib.suppress(OSError):  # Linux alone can forget the peak of a process
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            self._device.give_memory_back()
+            torch.cuda.reset_peak_memory_stats()
+
     def give_memory_back(self) -> None:
         """Leave the device's memory to others but for what is in use: tokens stay, torch's pool of free blocks goes."""
         if self._device is not None:
@@ -165,6 +179,7 @@ def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, aroun
     log_to(Path(start.log_path))
     reporter = PipeReporter(start, outbox, control, {"core_digest": around.core_digest})
     try:
+        data.measure_anew()
         result = train_run(start, reporter, data, around)
         last = ended(start, Reason(result.outcome))
     except Abandoned as abandoned:

@@ -28,6 +28,9 @@ def happenings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, slots: int, e
             found.append(f"ended: {message.reason}")
 
     class Data:
+        def measure_anew(self) -> None:
+            assert not found, "before the run"
+
         def give_memory_back(self) -> None:
             found.append("memory back")
 
@@ -67,6 +70,39 @@ def test_memory_goes_back_where_others_may_want_it(
     slots: int, error: Exception | None, expected: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert happenings(monkeypatch, tmp_path, slots=slots, error=error) == expected
+
+
+def test_the_peak_of_memory_is_of_one_run_and_not_of_a_larger_one_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The slots of a small arm were budgeted the memory of the largest arm that its trainer had had before."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("HLBQ_CACHE", str(tmp_path))
+    done: list[str] = []
+    data = trainer_process.WarmData()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("memory back"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: done.append("peak forgotten"))
+    data.measure_anew()
+    assert done == [], "the first run of a process"
+    _ = data.device
+    data.measure_anew()
+    assert done == ["memory back", "peak forgotten"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel forgets no peak")
+def test_the_peak_of_a_process_is_of_one_run_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from hlbgpt_core.device import memory_in_use_bytes
+
+    monkeypatch.setenv("HLBQ_CACHE", str(tmp_path))
+    data, cpu = trainer_process.WarmData(), torch.device("cpu")
+    _ = data.device
+    large = torch.ones(50_000_000)
+    before = memory_in_use_bytes(cpu)
+    del large
+    data.measure_anew()
+    assert memory_in_use_bytes(cpu) < before - 100_000_000
 
 
 def test_the_trainer_is_told_how_many_share_its_device() -> None:
