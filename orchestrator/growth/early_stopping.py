@@ -83,10 +83,16 @@ def halving_of(store: Store, record: PolicyRecord, run: RunRecord) -> Halving | 
     was_stopped = any(attempt.reason is Reason.PRUNED for attempt in store.attempts(run.id))
     if run.seed != seed or was_stopped or find_spec("optuna") is None:
         return None
-    passed = sum(event.action == RUNG for event in store.events(run_id=run.id, limit=1000))
+    # By what they say, not by their number: one whose answer was lost was written twice.
+    told = [event.why for event in store.events(run_id=run.id, limit=1000) if event.action == RUNG]
+    ahead = tuple(rung for rung in state.rungs if not any(_place(policy, rung) in why for why in told))
     known = run.settings.get("tokenizer", "") in state.data
     data = frozenset(state.data.values()) if known else frozenset[str]()
-    return Halving(policy=policy, seed=seed, rungs=tuple(state.rungs[passed:]), data=data)
+    return Halving(policy=policy, seed=seed, rungs=ahead, data=data)
+
+
+def _place(policy: SearchPolicy, rung: int) -> str:
+    return f"{policy.metric} after {rung:,} tokens"
 
 
 def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> RungVerdict:
@@ -94,7 +100,7 @@ def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> RungVerd
     the same data and each by one code."""
     policy, metric = halving.policy, parse_metric(halving.policy.metric)
     alike = _alike(store, run, halving)
-    place = f"{policy.metric} after {rung:,} tokens"
+    place = _place(policy, rung)
     if run.id not in alike:
         return RungVerdict(goes_on=True, text=f"no {place} that compares with the others; goes on")
     at_rungs = values_at(store, alike, metric, [rung])

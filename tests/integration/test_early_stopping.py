@@ -256,6 +256,23 @@ def test_a_run_without_an_evaluation_before_the_rung_goes_on(store: Store) -> No
     assert verdict.goes_on and "no evaluation came before" in verdict.text
 
 
+def test_a_word_that_was_written_twice_is_of_one_rung(store: Store) -> None:
+    """The database took it, and its answer was lost. The run was then not judged at its next rung."""
+    submitted(store, **STOP_EARLY)
+    worker = register(store)
+    assert train_until_stopped(store, worker)
+    steps(store)
+    taken = store.claim(worker)
+    assert taken is not None
+    halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
+    assert halving is not None
+    store.flush(taken.lease, points=[point(step, Split.VAL, loss=0.1) for step in (1, 2)])
+    for _ in range(2):
+        store.note(taken.lease, RUNG, judge(store, taken.run, halving, 2048).text)
+    halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
+    assert halving is not None and list(halving.rungs) == [6144]
+
+
 def attempt_at_a_rung(store: Store, folder: Path) -> Attempt:
     """A worker's attempt at the third arm, which is at the first rung and worse than the others there."""
     submitted(store, **STOP_EARLY)
