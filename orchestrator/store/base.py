@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Float, Table
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Float, Table, case
 
 from orchestrator.store.opening.engine import plain_errors
 from orchestrator.store.opening.identity import check_file_is_the_same
@@ -88,6 +88,11 @@ class StoreBase:
     def _author(self, actor: str = "", *, worker_id: int | None = None) -> Author:
         """Who does something now: `actor`, by default the worker of this number."""
         return Author(actor=actor or f"worker {worker_id}", now=self._clock(), worker_id=worker_id)
+
+
+def elapsed(begin: ColumnElement[float], end: ColumnElement[float]) -> ColumnElement[float]:
+    """The seconds from one time to another; 0 where a clock was set back in between."""
+    return case((end > begin, end - begin), else_=0.0)
 
 
 def insert_many(

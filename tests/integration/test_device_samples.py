@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event
 
 from orchestrator.queue.attempts import Ending
-from orchestrator.queue.states import Reason
+from orchestrator.queue.states import Reason, State
 from orchestrator.queue.workers import DeviceHours, DeviceReading
 from orchestrator.store import Store
 from orchestrator.store.working.devices import LEVELS, PLACES_A_LEVEL, SAMPLE_EVERY_BEATS, place_of
@@ -75,3 +75,17 @@ def test_hours_are_of_attempts_and_a_slot_has_its_part(store: Store, clock: Virt
     with store._write() as connection:
         connection.exec_driver_sql("UPDATE attempts SET shared_slots = 2")
     assert store.device_hours([first.id])[first.id] == DeviceHours(gpu=0.5, other=0.5)
+
+
+def test_a_clock_that_was_set_back_takes_no_hours_away(store: Store, clock: VirtualClock) -> None:
+    sweep = submit_sweep(store, seeds=[1, 2, 3])
+    worker = register(store)
+    for seconds in (3600, -7200):
+        claim = work(store, worker, sample_points(2), reason=None)
+        clock.advance(seconds)
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    work(store, worker, sample_points(2), reason=None)
+    clock.advance(-3600)
+    assert store.device_hours([sweep.id]) == {sweep.id: DeviceHours(other=1.0)}
+    [sample] = store.samples([sweep.id], State.COMPLETED, 10)[sweep.id]
+    assert sample.worked_seconds == 3600.0

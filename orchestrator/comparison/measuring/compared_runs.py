@@ -34,7 +34,7 @@ class ComparedRun:
         """What is kept of a record."""
         seconds = None
         if run.state is State.COMPLETED and run.started_at is not None and run.ended_at is not None:
-            seconds = run.ended_at - run.started_at
+            seconds = max(0.0, run.ended_at - run.started_at)  # a clock may have been set back
         return cls(
             id=run.id,
             sweep_id=run.sweep_id,

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal_colu
 from hlbgpt_core.points import Split
 from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.states import State
+from orchestrator.store.base import elapsed
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, in_sweeps, one_of
 from orchestrator.store.reading.curves import CurveStore
 from orchestrator.store.rows import attempt_record
@@ -90,8 +91,8 @@ class StatusReadStore(CurveStore):
 
 def _sums(chosen: Subquery) -> Select[Any]:
     """The chosen runs added up by arm."""
-    ended = attempts.c.ended_at - attempts.c.started_at
-    spent = select(func.sum(ended)).where(attempts.c.run_id == chosen.c.id).scalar_subquery()
+    worked = func.sum(elapsed(attempts.c.started_at, attempts.c.ended_at))
+    spent = select(worked).where(attempts.c.run_id == chosen.c.id).scalar_subquery()
     return (
         select(
             chosen.c.sweep_id,

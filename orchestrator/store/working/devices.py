@@ -13,7 +13,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection, case, func, or_, select
 
 from orchestrator.queue.workers import CPU, ArmMemory, DeviceHours, DeviceReading, DeviceSample
-from orchestrator.store.base import StoreBase, insert_one, or_replace
+from orchestrator.store.base import StoreBase, elapsed, insert_one, or_replace
 from orchestrator.store.filters import WAITING, in_sweeps, one_of
 from orchestrator.store.rows import record_of
 from orchestrator.store.tables import LIVE, arms, attempts, device_samples, runs, workers
@@ -63,7 +63,8 @@ class DeviceStore(StoreBase):
 
     def device_hours(self, sweep_ids: Sequence[int]) -> dict[int, DeviceHours]:
         """By sweep, the hours of devices that its runs' attempts took so far; those of dead workers count to now."""
-        seconds = (func.coalesce(attempts.c.ended_at, self._clock()) - attempts.c.started_at) / attempts.c.shared_slots
+        until = func.coalesce(attempts.c.ended_at, self._clock())
+        seconds = elapsed(attempts.c.started_at, until) / attempts.c.shared_slots
         on_gpu = workers.c.device != CPU
         query = (
             select(
