@@ -41,6 +41,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self.fenced = False
         self.worker_id = 0
+        self._unheard = False  # whether the database may have a row of this worker whose number it never heard
         self._beat_at = self._tried_at = clock()
         self._watch = threading.Thread(target=self._watch_beats, name="self-fence", daemon=True)
 
@@ -52,7 +53,11 @@ class Heartbeat:
         """
         try:
             self._store.rehearse()
-            self.worker_id = self._store.register_worker(self._identity, lease_seconds=self._timing.lease_seconds)
+            again, self._unheard = self._unheard, True
+            self.worker_id = self._store.register_worker(
+                self._identity, lease_seconds=self._timing.lease_seconds, again=again
+            )
+            self._unheard = False
         except DatabaseBusyError:
             self.judge(own_beats_commit=False)
             raise

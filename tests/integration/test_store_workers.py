@@ -104,3 +104,13 @@ def test_a_watch_sees_its_own_host_and_an_arc_of_the_others(store: Store) -> Non
     arcs = [seen(0.25, start) - mine for start in (0.0, 0.25, 0.5, 0.75)]
     assert sum(map(len, arcs)) == len(everyone) - len(mine)
     assert set().union(*arcs) == set(everyone) - mine
+
+
+def test_a_worker_that_registers_again_leaves_no_second_row_alive(store: Store) -> None:
+    """A neighbour that was none: every run of the worker was said to share its device, and counted half its hours."""
+    submit(store)
+    _lost, other = register(store, 1), register(store, 2, device="gpu0")
+    again = store.register_worker(identity(1), lease_seconds=60, again=True)
+    assert [worker.id for worker in store.workers()] == [other, again]
+    claim(store, again)
+    assert store.attempts(1)[0].shared_slots == 1

@@ -53,10 +53,15 @@ def _on_arc(watch: Watch) -> ColumnElement[bool]:
 class WorkerStore(StoreBase):
     """Rows of workers. Whether one is dead is judged elsewhere, by beats and a monotonic clock."""
 
-    def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float) -> int:
-        """Write a worker's row; returns its number."""
+    def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float, again: bool = False) -> int:
+        """Write a worker's row; returns its number. `again` says that the answer to an earlier call was lost: a row
+        that it may have written is ended."""
         now = self._clock()
         with self._write() as connection:
+            if again:
+                columns = (workers.c.host, workers.c.pid, workers.c.start_ticks)
+                same = and_(*(column == getattr(identity, column.name) for column in columns))
+                _end(connection, same, self._author(), "registered again")
             beats = {"beat": 0, "beat_at": self._shared_now(connection)}
             row = asdict(identity) | {"lease_seconds": lease_seconds, "started_at": now} | beats
             worker_id: int = connection.execute(insert(workers).values(**row).returning(workers.c.id)).scalar_one()

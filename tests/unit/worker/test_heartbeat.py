@@ -35,6 +35,8 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.busy = self.gone = self.is_locked = self.is_outdated = False
+        self.is_unheard = False
+        self.asked_again: list[bool] = []
         self.beats = self.registered = 0
         self.ended = ""
         self.others: list[WorkerRecord] = []
@@ -47,8 +49,11 @@ class FakeStore:
         if self.is_locked:
             raise DatabaseBusyError("the database is locked")
 
-    def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float) -> int:
+    def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float, again: bool) -> int:
         self.registered += 1
+        self.asked_again.append(again)
+        if self.is_unheard:
+            raise DatabaseBusyError("the answer was lost")
         return self.registered
 
     def beat(self, worker_id: int, reading: DeviceReading) -> int:
@@ -259,3 +264,14 @@ def test_in_a_large_fleet_each_watches_a_share_and_asks_an_empty_queue_less_ofte
     assert (first.share, second.share) == (1.0, 0.1)
     assert first.start == second.start  # the same arc of the circle for its whole life
     assert bench.heartbeat.crowding == 10
+
+
+def test_a_row_whose_number_was_never_heard_is_ended_with_the_next_one(bench: Bench) -> None:
+    bench.store.is_unheard = True
+    for _ in range(2):
+        with pytest.raises(DatabaseBusyError):
+            bench.heartbeat.register()
+    bench.store.is_unheard = False
+    bench.heartbeat.register()
+    bench.heartbeat.register()
+    assert bench.store.asked_again == [False, False, True, True, False]
