@@ -66,7 +66,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 def left_text(status: Status) -> list[str]:
     """`about 3 h left` for all unfinished sweeps; nothing while it is unknown, or not estimated for all of them."""
-    left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
+    left = [sweep.seconds_left for sweep in status.sweeps if sweep.is_open]
     known = [seconds for seconds in left if seconds is not None]
     return [f"about {duration(sum(known))} left"] if known and len(left) <= MOST_SWEEPS_LISTED else []
 
@@ -112,7 +112,7 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
         f"sweep {sweep.id}: its CSV {sweep.csv_path} belongs to sweep {sweep.csv_taken_by} now, and gets no more of "
         f"its rows. Write them elsewhere: hlbq export FILE.csv --sweep {sweep.id}"
         for sweep in sweeps
-        if sweep.csv_taken_by is not None and (sweep.done < sweep.total or len(sweeps) == 1)
+        if sweep.csv_taken_by is not None and (sweep.is_open or len(sweeps) == 1)
     ]
     for sweep in sweeps:
         notices = counted(sweep.notices_given_up or sweep.notices_waiting, "notice")

@@ -26,8 +26,8 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.queue.workers import DeviceReading
 from orchestrator.status.live_view import GONE, LiveView, progress_line, watch
-from orchestrator.status.reading import read_status
-from orchestrator.status.text import notes_of, status_lines
+from orchestrator.status.reading import MOST_SWEEPS_LISTED, read_status
+from orchestrator.status.text import left_text, notes_of, status_lines, sweep_notes
 from orchestrator.status.waiting import wait_until_ended
 from orchestrator.store import OpenMode, Store, open_store
 from tests.conftest import VirtualClock
@@ -76,6 +76,20 @@ def test_counts_runs_workers_and_time_left(store: Store, clock: VirtualClock) ->
     small, large = (next(run.num_params for run in status.runs if run.settings["depth"] == depth) for depth in (2, 4))
     expected = 50 + 2 * 100 + 2 * 100 * large / small
     assert status.sweeps[0].seconds_left == pytest.approx(expected)
+
+
+def test_a_sweep_whose_last_runs_were_cancelled_or_stopped_early_is_over(store: Store, clock: VirtualClock) -> None:
+    """It counted as unfinished for good: a dozen of them hid the time left of all others, and that of one alone was
+    "about 0 s left". Its CSV, which a later sweep had taken, was told of in each status."""
+    target = CsvTarget(path="/tmp/results.csv", append=False, host=socket.gethostname())
+    for _ in range(MOST_SWEEPS_LISTED + 1):
+        submit_sweep(store, seeds=[100, 101], csv=target)
+    store.cancel(RunFilter(), "ada")
+    over = read_status(store, RunFilter(), now=clock())
+    assert left_text(over) == [] and sweep_notes(over.sweeps) == []
+    half_done(store, clock)
+    (told,) = left_text(read_status(store, RunFilter(), now=clock()))
+    assert told.startswith("about ") and told.endswith(" left")
 
 
 def test_time_left_goes_by_parameters_and_tokens_to_do(store: Store, clock: VirtualClock) -> None:
