@@ -8,7 +8,17 @@ from pathlib import Path
 
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
-from tests.faults.harness import UNHURRIED, Fleet, Ground, is_shortest, new_sweep, read_ledger, submit, wait_until
+from tests.faults.harness import (
+    UNHURRIED,
+    Fleet,
+    Ground,
+    drained,
+    is_shortest,
+    new_sweep,
+    read_ledger,
+    submit,
+    wait_until,
+)
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
@@ -47,7 +57,7 @@ def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
                 wait_until(lambda: "waiting for the database" in fleet.log(), seconds=120, what="a worker waits")
                 during = [run.step for run in store.running(RunFilter())]
             wait_until(
-                lambda: not store.running(RunFilter()) and not store.waiting(),
+                lambda: drained(store),
                 seconds=300,
                 what="every run ends",
             )

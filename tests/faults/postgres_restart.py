@@ -5,7 +5,7 @@ import time
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
-from tests.faults.harness import Fleet, Ground, new_sweep, read_ledger, scaled, submit, wait_until
+from tests.faults.harness import Fleet, Ground, drained, new_sweep, read_ledger, scaled, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.postgresql_server import NoServerError, private_server
@@ -39,7 +39,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
                     server.start()
                 with open_store(db, mode=OpenMode.READ) as store:
                     wait_until(
-                        lambda: not store.running(RunFilter()) and not store.waiting(),
+                        lambda: drained(store),
                         seconds=180,
                         what="every run ends",
                     )

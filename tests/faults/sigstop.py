@@ -16,6 +16,7 @@ from tests.faults.harness import (
     Fleet,
     Ground,
     Ledger,
+    drained,
     is_short,
     is_shortest,
     losses,
@@ -127,7 +128,7 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
         patience = time.monotonic() + 60 + 20 * wanted
         while len(fleet.landed()) < wanted:
             fleet.faults = Faults(stop=INSIDE_POINTS, timing=HASTY, host="" if here else "host-#/1")
-            if not _pending(store):
+            if not store.waiting():
                 _submit_when_it_answers(store)
             fleet.keep_up()
             continued += 0 if here else _continue_the_stopped(fleet)
@@ -140,7 +141,7 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
             fleet.keep_up()
             if not here:
                 _continue_the_stopped(fleet)
-            return not _pending(store) and not store.running(RunFilter())
+            return drained(store)
 
         wait_until(done, seconds=until - time.monotonic(), what="every run ends")
         fleet.stop()
@@ -153,10 +154,6 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
 def _fleet(db: str, folder: Path) -> Fleet:
     submit(db, new_sweep(4))
     return Fleet(db=db, folder=folder, workers=0, plan=PLAN)
-
-
-def _pending(store: Store) -> bool:
-    return store.waiting()
 
 
 def _submit_when_it_answers(store: Store) -> None:
@@ -212,7 +209,7 @@ def _refused(fleet: Fleet) -> int:
 def _wait_until_done(fleet: Fleet, store: Store) -> None:
     def done() -> bool:
         fleet.keep_up()
-        return not _pending(store) and not store.running(RunFilter())
+        return drained(store)
 
     wait_until(done, seconds=120, what="every run ends")
 

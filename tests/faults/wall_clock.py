@@ -12,6 +12,7 @@ from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     Fleet,
     Ground,
+    drained,
     is_short,
     is_shortest,
     new_sweep,
@@ -80,9 +81,7 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
                 wait_until(lambda: _seen(store.workers(), day), seconds=120, what=f"the clock is {day} days off")  # noqa: B023
                 seen += 1
                 _let_them_judge(store.workers, beats=8)
-            wait_until(
-                lambda: not store.running(RunFilter()) and not store.waiting(), seconds=120, what="every run ends"
-            )
+            wait_until(lambda: drained(store), seconds=120, what="every run ends")
         crashed = fleet.dead()
         fleet.stop()
         ledger = read_ledger(db, PLAN)

@@ -180,9 +180,9 @@ def _nothing_left_for_those_who_wait(store: "Store", fleet: RayFleet, sweeps: Se
     if not waiting or len(fleet.at_work) > len(waiting) or len(waiting) == len(fleet.members):
         return False
     try:
-        return not (
-            store.waiting(sweeps) or store.may_grow(sweeps) or store.running(RunFilter(sweep_ids=tuple(sweeps)))
-        )
+        # Those that are held first: one that is given back in between is then among those that wait.
+        held = store.running(RunFilter(sweep_ids=tuple(sweeps)))
+        return not (held or store.waiting(sweeps) or store.may_grow(sweeps))
     except DatabaseBusyError:
         return False  # asked again next time
 
