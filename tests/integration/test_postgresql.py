@@ -572,6 +572,16 @@ def test_a_servers_refusal_has_its_reason_and_a_way_out(url: str) -> None:
         ask(url, f"DROP ROLE many_{name}")
 
 
+def test_a_schema_that_is_not_there_is_a_refusal_and_one_that_is_holds_the_tables(url: str) -> None:
+    with pytest.raises(DatabaseError, match=r"no schema has been selected(.|\n)*CREATE SCHEMA"):
+        open_store(f"{url}?options=-csearch_path%3Dlab", mode=OpenMode.CREATE)
+    ask(url, "CREATE SCHEMA lab")
+    with open_store(f"{url}?options=-csearch_path%3Dlab", mode=OpenMode.CREATE) as store:
+        submit(store)
+        assert store.matching(ALL) == 1
+    ask(url, "DROP SCHEMA lab CASCADE")
+
+
 @pytest.mark.parametrize(
     "words",
     [

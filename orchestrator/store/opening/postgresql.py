@@ -112,7 +112,7 @@ def _statements(location: StoreLocation) -> dict[str, int | None]:
 # PostgreSQL's SQLSTATE classes and codes (Appendix A of its manual) after which trying again may help:
 # connection, resources, operator intervention, lock not available, serialization, deadlock, idle transaction.
 _BUSY_STATES = ("08", "53", "57", "55P03", "40001", "40P01", "25P03")
-_REFUSED_STATES = ("28", "3D", "25006")
+_REFUSED_STATES = ("28", "3D", "3F", "25006")
 _NO_RIGHT = "42501"
 # A number that is out of range, and a text that is not UTF-8 or has a zero byte.
 _UNFIT = ("22003", "22021")
@@ -126,6 +126,7 @@ _FINAL_REFUSALS = (
     (r"no password", "Give the password in the URL, in $PGPASSWORD or in ~/.pgpass."),
     (r"authentication failed", "Check the password: in the URL, in $PGPASSWORD or in ~/.pgpass."),
     (r'database ".*" does not exist', "Make the database (createdb NAME), or check its name."),
+    (r"no schema has been selected", "Make the schema that search_path names (CREATE SCHEMA NAME), or check the name."),
     (r'role ".*" does not exist', "Make the role (createuser NAME), or check the user in the URL."),
     (r"not permitted to log in|permission denied for database", "Its administrator grants LOGIN, or CONNECT."),
 )
