@@ -6,7 +6,6 @@ destination has a schema revision that every program refuses.
 """
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from orchestrator.store.opening.location import StoreLocation
 from orchestrator.store.opening.schema import CURRENT, UNFINISHED_COPY, alembic_version
 from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers
 from orchestrator.store.working.endings import end_attempt, lock_runs
+from orchestrator.wording.commands import database_option
 from orchestrator.wording.numbers import counted
 
 # A copy is a database of its own, with a uid of its own.
@@ -129,7 +129,7 @@ def _refuse_if_in_use(reader: Connection, source: StoreLocation) -> None:
             f"'{source.display}' is in use by {counted(live, 'worker')} ({counted(running, 'run')} running): the copy "
             "would miss what they write from now on",
             "Stop the workers first (Ctrl-C once: they release their runs). "
-            f"List them: hlbq status --db {shlex.quote(source.display)}   If they are gone for "
+            f"List them: hlbq status{database_option(source.display)}   If they are gone for "
             "good, add --release: their runs go back into the copy's queue.",
         )
 

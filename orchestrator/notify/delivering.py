@@ -8,7 +8,6 @@ full lease, by this process's monotonic clock.
 import contextlib
 import hashlib
 import os
-import shlex
 import socket
 import tempfile
 import time
@@ -26,6 +25,7 @@ from orchestrator.notify.running import LIMIT_SECONDS, call
 from orchestrator.queue.notices import NOTICE_TRIES, Notice, NoticeKind
 from orchestrator.store import Store, StoreLocation
 from orchestrator.store.known import known_run, known_sweep
+from orchestrator.wording.commands import database_option
 
 Result = TypeVar("Result")
 
@@ -155,7 +155,7 @@ def gather(store: Store, notice: Notice) -> Told:
         attempt=next((one for one in attempts if one.fence == notice.fence), None),
         best=store.best_run(sweep.id),
         database=place,
-        next_command=f"hlbq {what} --db {shlex.quote(place)}",
+        next_command=f"hlbq {what}{database_option(place)}",
     )
 
 

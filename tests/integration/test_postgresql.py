@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -580,6 +581,14 @@ def test_a_schema_that_is_not_there_is_a_refusal_and_one_that_is_holds_the_table
         submit(store)
         assert store.matching(ALL) == 1
     ask(url, "DROP SCHEMA lab CASCADE")
+
+
+def test_the_backup_of_a_server_is_a_command_for_a_shell(url: str, tmp_path: Path) -> None:
+    with open_store(f"{url}?connect_timeout=9&keepalives=1", mode=OpenMode.CREATE) as store:
+        with pytest.raises(DatabaseError) as refused:
+            store.backup(tmp_path / "two words.dump")
+        words = ["pg_dump", "--format=custom", f"--file={tmp_path}/two words.dump", store.location.display]
+    assert shlex.split(refused.value.hint) == words, "an & that is not quoted would end the command"
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,25 @@ def test_a_folder_or_a_missing_one_is_named(tmp_path: Path, mode: OpenMode) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_commands_in_hints_hold_for_names_with_spaces_and_dashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "two words"
+    with pytest.raises(DatabaseError) as refused:
+        open_store(str(folder / "hlbq.db"), mode=OpenMode.CREATE)
+    assert shlex.split(refused.value.hint) == ["mkdir", "-p", str(folder)]
+    folder.mkdir()
+    with pytest.raises(DatabaseError) as refused:
+        open_store(str(folder), mode=OpenMode.CREATE)
+    assert shlex.split(refused.value.hint)[-2:] == ["--db", str(folder / "hlbq.db")]
+    folder.chmod(0o500)
+    with pytest.raises(DatabaseError) as refused:
+        open_store(str(folder / "hlbq.db"), mode=OpenMode.CREATE)
+    assert refused.value.hint.startswith(f"chmod u+w '{folder}',")
+    assert parse_location("-x y.db").option == " --db='-x y.db'", "--db -x would be read as an option"
+
+
 @pytest.mark.parametrize("mode", OpenMode)
 @pytest.mark.parametrize("content", [b"step,loss\n1,2\n" * 100, b"x", b"\x00" * 5000])
 def test_what_is_no_database_is_left_as_it_was(path: Path, mode: OpenMode, content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.files.given_path import expanded
+from orchestrator.wording.commands import database_option
 
 DEFAULT_FILE = "hlbq.db"
 NAME_A_FILE = "Name a file with --db PATH."
@@ -53,7 +53,7 @@ def parse_location(location: str | None) -> StoreLocation:
     Raises DatabaseError for any other URL.
     """
     found = _parsed(location)
-    return replace(found, option=f" --db {shlex.quote(found.display)}") if location else found
+    return replace(found, option=database_option(found.display)) if location else found
 
 
 def _parsed(location: str | None) -> StoreLocation:

@@ -7,7 +7,6 @@ longer than that. An older one is migrated in one transaction under a lock, on S
 import contextlib
 import itertools
 import os
-import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode, sq
 from orchestrator.store.opening.identity import UID, VERSION_TABLE, make_uid, no_tables, stored_revision, stored_uid
 from orchestrator.store.opening.location import StoreLocation
 from orchestrator.store.tables import metadata
+from orchestrator.wording.commands import database_option
 
 # As Alembic makes it, so that creating one needs no Alembic.
 _version_metadata = MetaData()
@@ -118,7 +118,7 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
     if mode in (OpenMode.READ, OpenMode.FILL) or (location.path is None and mode is not OpenMode.UPGRADE):
         raise DatabaseVersionError(
             f"the database '{location.display}' has schema {found}, older than this program's {schema.head}",
-            f"hlbq db upgrade --db {shlex.quote(location.display)}",
+            f"hlbq db upgrade{database_option(location.display)}",
         )
 
 

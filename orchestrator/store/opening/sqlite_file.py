@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMissingError
 from orchestrator.store.opening.location import DEFAULT_FILE, NAME_A_FILE
+from orchestrator.wording.commands import database_option
 
 SQLITE_HEADER = b"SQLite format 3\x00"
 
@@ -77,8 +78,8 @@ def _is_a_file(path: Path, display: str) -> bool:
     except OSError as error:  # a ring of links, a name that is too long, a folder that may not be entered
         raise DatabaseError(f"the database '{display}' cannot be opened: {error.strerror}", NAME_A_FILE) from None
     if stat.S_ISDIR(mode):
-        hint = f"Name a file: --db {shlex.quote(str(path / DEFAULT_FILE))}"
-        raise DatabaseError(f"the database '{display}' is a folder", hint)
+        inside = database_option(str(path / DEFAULT_FILE))
+        raise DatabaseError(f"the database '{display}' is a folder", f"Name a file:{inside}")
     if not stat.S_ISREG(mode):  # reading a pipe or a device could wait for ever
         raise DatabaseError(f"the database '{display}' is not a file but a device, a pipe or a socket", NAME_A_FILE)
     return True
