@@ -24,11 +24,10 @@ from typing import Any, get_args
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from orchestrator.errors import UsageError
+from orchestrator.sweep.option_spec import LARGEST_WHOLE_NUMBER
 
 TOGETHER = "NAME NAME..."
 TOGETHER_MARK = ","
-# The limit of both databases.
-LARGEST_WHOLE_NUMBER = 2**63
 
 
 def same_spelling(name: str) -> str:

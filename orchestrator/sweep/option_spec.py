@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from orchestrator.errors import UsageError
 
+LARGEST_WHOLE_NUMBER = 2**63  # the limit of both databases
 _WORDS: Mapping[type, str] = {
     int: "a whole number",
     float: "a number",
@@ -74,7 +76,11 @@ class OptionSpec:
         return value
 
     def check_range(self, value: Any) -> None:
-        """Raise UsageError for a number below the minimum or above the maximum."""
+        """Raise UsageError for a number below the minimum or above the maximum, and for one that no command takes."""
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{self.name}: '{value}' is not a finite number", "Use a finite number.")
+        if isinstance(value, int) and abs(value) >= LARGEST_WHOLE_NUMBER:
+            raise UsageError(f"{self.name}: {value} is too large", "Use a value below 2**63.")
         if self.minimum is not None and not value >= self.minimum:
             raise UsageError(f"{self.name}: {value} is too small", f"Use a value of at least {self.minimum}.")
         if self.maximum is not None and not value <= self.maximum:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import os
 import re
 import shlex
@@ -383,6 +384,9 @@ def test_the_call_shows_the_arguments_it_takes() -> None:
         ({"depth": 4}, "'depth' is a setting\nPut it in the settings"),
         ({"num_runs": "many"}, "num_runs: 'many' is not a whole number"),
         ({"num_runs": 0}, "num_runs: 0 is too small"),
+        ({"max_attempts": 2**63}, "Use a value below 2**63."),
+        ({"checkpoint_every": math.inf}, "checkpoint_every: 'inf' is not a finite number"),
+        ({"stall_timeout": math.nan}, "stall_timeout: 'nan' is not a finite number"),
         ({"log_csv": 1}, "log_csv: '1' is not true or false"),
         ({"name": 5}, "name: '5' is not text"),
         ({"zip": ["depth", "width"]}, 'Write [["depth", "width"]].'),
