@@ -1,6 +1,7 @@
 """Options that commands share: the database, the filters that choose runs, and what several commands name."""
 
 import gc
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -73,6 +74,12 @@ class RunFilterOptions(OptionGroup):
     def given(self) -> bool:
         """Whether any filter, or --all, was given."""
         return self != RunFilterOptions()
+
+    def words(self) -> str:
+        """What chooses the runs apart from their states, as it is typed, for a command that means the same ones."""
+        given = {"sweep": self.sweep, "run": self.run, "where": self.where, "tag": self.tag}
+        typed = [f" --{name} {shlex.join(map(str, values))}" for name, values in given.items() if values]
+        return "".join(typed)
 
     def to_filter(self) -> RunFilter:
         """The filter of what was given; with nothing given, every run. Raises UsageError for --all with another filter,

@@ -49,12 +49,15 @@ def wait(
     """
     with database.read() as store:
         latest = None if runs.given() else store.latest_sweep()
-        wanted = runs.to_filter() if latest is None else RunFilter(sweep_ids=(latest.id,))
+        runs = runs if latest is None else RunFilterOptions(sweep=[latest.id])
+        wanted = runs.to_filter()
         counts = wait_until_ended(store, wanted, sleep=lambda: time.sleep(every), progress=note)
         failures = failed_among(store, wanted)
     print_result(counts, counts_text(counts), as_json=as_json)
     if failures:
-        suggest("To see why: hlbq status, hlbq show RUN. To try again: hlbq retry --failed", store)
+        these = runs.words()
+        see_why = f"To see why: hlbq status --state failed{these}, hlbq show RUN"
+        suggest(f"{see_why}. To try again: hlbq retry --failed{these}", store)
     if failures or counts.get(State.PENDING, 0):
         raise typer.Exit(1)
 

@@ -346,8 +346,11 @@ def test_a_failed_run_shows_its_error_and_its_log(hlbq: Hlbq) -> None:
     assert "--state_dir" in missing.err
     waited = hlbq("wait")
     assert (waited.code, waited.out) == (1, "1 failed\n")
-    assert "hlbq retry --failed" in waited.err
-    assert hlbq("retry --failed").out == "1 run back in the queue\n"
+    assert "hlbq status --state failed --sweep 1, hlbq show RUN" in waited.err
+    assert waited.err.endswith("hlbq retry --failed --sweep 1\n"), "not those of other sweeps"
+    chosen = hlbq("wait --where depth=8 seed=100 --state failed")
+    assert chosen.err.endswith("hlbq retry --failed --where depth=8 seed=100\n")
+    assert hlbq("retry --failed --sweep 1").out == "1 run back in the queue\n"
     assert runs_of()[0].state is State.PENDING
 
 
