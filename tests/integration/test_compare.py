@@ -357,9 +357,9 @@ def test_a_partial_baseline_holds_each_group_against_its_own(store: Store) -> No
     assert "a seed's number is the mean over its arms (num_heads)" in coarse.warnings[0]
 
 
-def refusal(store: Store, question: Question) -> str:
+def refusal(store: Store, question: Question, runs: RunFilter = EVERYTHING) -> str:
     with pytest.raises(HlbqError) as caught:
-        compare(store, EVERYTHING, question)
+        compare(store, runs, question)
     return f"{caught.value.message} | {caught.value.hint}"
 
 
@@ -473,6 +473,16 @@ def test_what_is_not_there_is_said_with_what_is(store: Store, question: Question
     submit_sweep(store, DEPTHS[:2], seeds=[100])
     train_all(store, lambda claim: 4.0)
     assert said in refusal(store, question)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_way_to_the_points_names_the_sweep_that_was_asked_for(store: Store, ended: bool) -> None:
+    submit_sweep(store, DEPTHS[:1], seeds=[100])
+    if ended:
+        store.cancel(RunFilter(), "ada")
+    submit_sweep(store, DEPTHS[:1], seeds=[100])
+    said = "hlbq export points.csv --layout points --sweep 1" if ended else "hlbq status --sweep 1 shows"
+    assert said in refusal(store, Question(), RunFilter(sweep_ids=(1,)))
 
 
 def test_no_runs_match(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.comparison.measuring.compared_runs import ComparedRun, RunResult
@@ -16,6 +16,8 @@ from orchestrator.queue.code import MIXED
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.wording.numbers import counted
+
+MOST_NAMED_SWEEPS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +135,19 @@ def _unlike(runs: Sequence[ComparedRun], sweeps: Sequence[int], measure: Measure
     return f"no differences: with those of other sweeps, {message}. {hint}"
 
 
+def _naming(sweeps: Collection[int]) -> str:
+    """The sweeps as a command names them; all of them where they are many."""
+    return " --all" if len(sweeps) > MOST_NAMED_SWEEPS else f" --sweep {' '.join(map(str, sorted(sweeps)))}"
+
+
 def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
     standings = {result.measured.standing for result in results}
     if Standing.MEASURED in standings or standings <= {Standing.DIVERGED}:
         return
     reasons = sorted({result.measured.why for result in results})
-    hint = "See which points there are: hlbq export points.csv --layout points"
+    these = _naming({result.run.sweep_id for result in results})
+    hint = f"See which points there are: hlbq export points.csv --layout points{these}"
     if Standing.WAITING in standings:
-        hint = "hlbq status shows how far they are. Running runs count too with --at_step, --at_tokens or --at_seconds."
+        hint = f"hlbq status{these} shows how far they are. Running runs count too with --at_step, --at_tokens "
+        hint += "or --at_seconds."
     raise UsageError(f"no run has a number for '{measure.text}' ({'; '.join(reasons[:3])})", hint)
