@@ -13,7 +13,7 @@ from hlbgpt_core.settings import Settings
 from orchestrator.cli.code import print_diff
 from orchestrator.cli.common import DatabaseOption, JsonOption, find_run
 from orchestrator.cli.option_groups import option
-from orchestrator.cli.output import counted, print_json, print_table, say, short_count, when
+from orchestrator.cli.output import counted, naming_database, print_json, print_table, say, short_count, when
 from orchestrator.errors import UsageError
 from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.code import HELD, MIXED, held_lines
@@ -124,7 +124,7 @@ def _print_story(story: RunStory, database_option: str) -> None:
     if story.attempts and story.attempts[-1].provenance:
         say("what computed the newest attempt:")
         _print_values(story.attempts[-1].provenance)
-    say(f"to submit the same run again: {story.repeat}")
+    say(f"to submit the same run again: {naming_database(story.repeat, database_option)}")
     if story.attempts:
         print_table(
             ["attempt", "started", "ended", "steps", "ended because", "worker", "log"],

@@ -98,6 +98,7 @@ def test_json_is_one_object_on_stdout(hlbq: Hlbq) -> None:
     assert (answer["sweep"], answer["runs"], answer["arms"], answer["left_out"]) == (1, 2, 1, 1)
     assert answer["next"] == "hlbq worker --db other.db"
     assert "num_heads 5 does not divide width 384" in done.err
+    assert "the same run again: hlbq submit --db other.db --depth" in hlbq("show --db other.db 1").out
 
 
 def test_dry_run_shows_everything_and_writes_nothing(hlbq: Hlbq, tmp_path: Path) -> None:
