@@ -212,6 +212,15 @@ def test_one_seed_has_no_interval_and_it_is_said(store: Store) -> None:
     assert found.extension == Extension(sweep=1, num_runs=5, only_undecided=False, runs=12)
 
 
+def test_an_arm_without_a_number_is_not_said_to_have_one_seed(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100])
+    store.cancel(RunFilter(run_ids=(2,)), "ada")
+    train_all(store, lambda claim: 4.0)
+    found = compare(store, EVERYTHING, Question())
+    assert [group.summary.count for group in found.groups] == [1, 0]
+    assert "one seed only, so no deviation and no interval: depth 2" in found.warnings
+
+
 def test_a_missing_pair_is_named_with_its_reason(store: Store) -> None:
     submit_sweep(store, DEPTHS[:2], seeds=[100, 101, 102])
     worker = register(store)

@@ -10,7 +10,7 @@ from orchestrator.code.names import known_sources
 from orchestrator.comparison.judging.contrasts import Contrast
 from orchestrator.comparison.measuring.compared_runs import ComparedRun
 from orchestrator.comparison.measuring.evaluations import mixed_evaluations
-from orchestrator.comparison.measuring.groups import Grouping, evaluated
+from orchestrator.comparison.measuring.groups import Group, Grouping, evaluated
 from orchestrator.comparison.measuring.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import MIXED, SHOWN_LETTERS, SameCode
@@ -40,7 +40,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
     results = [result for group in grouping.groups for result in group.results]
     if diverged := sum(result.measured.standing is Standing.DIVERGED for result in results):
         found.append(f"{diverged} of the runs diverged: means are over the other seeds")
-    if alone := [group.label for group in grouping.groups if len(group.seeds) == 1]:
+    if alone := [group.label for group in grouping.groups if len(group.seeds) == 1 and _has_a_number(group)]:
         found.append(f"one seed only, so no deviation and no interval: {few(alone, '; ')}")
     if contrasts and len({group.rests for group in grouping.groups}) > 1:
         found.append(
@@ -88,6 +88,10 @@ def noise_warnings(contrasts: Sequence[Contrast]) -> list[str]:
     if not found:
         return []
     return [f"{'; '.join(found)}: verdicts may be false more often than 1 in 20; --robust counts seeds won instead"]
+
+
+def _has_a_number(group: Group) -> bool:
+    return any(result.measured.standing is Standing.MEASURED for result in group.results)
 
 
 def few(labels: Sequence[str], between: str = ", ") -> str:
