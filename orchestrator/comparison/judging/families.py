@@ -70,7 +70,7 @@ def _check_factorial(design: Design, asked: Question) -> None:
         raise UsageError(
             f"--effects: {design.why_not_factorial}",
             f"hlbq compare{sweep} holds each arm against the baseline. An interaction needs every value of a setting "
-            "with every value of another: hlbq submit --depth 4 8 --num_heads 1 2",
+            "with every value of another: hlbq submit --lr_mult 1 2 --num_heads 1 2",
         )
 
 
