@@ -208,11 +208,13 @@ def check_token_cache() -> CheckResult:
     except RuntimeError:  # of Path.expanduser
         fix = "Name a folder: export HLBQ_CACHE=/path/to/folder"
         return _problem("token caches", "this user has no home folder: HOME is not set", fix)
-    if not folder.exists():
-        return _fine("token caches", f"none yet at {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    nearest = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
+    # The mode bits count for root too: whoever took them away meant it.
+    if not (nearest.is_dir() and nearest.stat().st_mode & 0o222 and os.access(nearest, os.W_OK | os.X_OK)):
         fix = "Make it writable, or use another: export HLBQ_CACHE=/path/to/folder"
-        return _problem("token caches", f"{folder} cannot be written", fix)
+        return _problem("token caches", f"{nearest} cannot be written", fix)
+    if nearest != folder:
+        return _fine("token caches", f"none yet at {folder}")
     held = [one for one in folder.glob("tokens/*/*.bin") if not one.parent.name.startswith(".")]
     size = sum(one.stat().st_size for one in held)
     number = len({one.parent for one in held})

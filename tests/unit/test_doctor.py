@@ -72,6 +72,16 @@ def test_a_cache_that_cannot_be_there_is_no_crash(tmp_path: Path, monkeypatch: p
     assert "none yet" in doctor.check_token_cache().found
 
 
+@pytest.mark.parametrize("name", ["", "below/it"])
+def test_a_cache_that_cannot_be_written_is_a_problem_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    tmp_path.chmod(0o500)
+    monkeypatch.setenv("HLBQ_CACHE", str(tmp_path / name))
+    found = doctor.check_token_cache()
+    assert found.level is Level.PROBLEM and str(tmp_path) in found.found and "HLBQ_CACHE" in found.fix
+
+
 @pytest.mark.parametrize(
     ("driver", "level", "found"),
     [
