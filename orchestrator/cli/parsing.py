@@ -177,7 +177,7 @@ class CommandLine:
             if left and name.startswith("--") and self._is_no_option(left[-1]):
                 hint = f"Write a value that begins with a dash so: {name}={shlex.quote(left[-1])}"
                 raise UsageError(f"{name}: '{left[-1]}' begins with a dash, as options do", hint)
-            raise UsageError(f"{name} needs a value", f"For instance: {name} {_example(option)}")
+            raise UsageError(f"{name} needs a value", _for_instance(name, option))
         if option.multiple:
             while left and self._is_value(left[-1]) and self._fits(option, left[-1]):
                 words.append(left.pop())
@@ -190,6 +190,10 @@ class CommandLine:
     def _option(self, name: str, typed: str = "") -> TyperOption:
         option = self.options.get(same_spelling(name))
         if option is None:
+            word = typed or name
+            if " " in word and self.places:
+                hint = f"-- goes before a text that does: -- {shlex.quote(word)}"
+                raise UsageError(f"'{word}' begins with a dash, as options do", hint)
             inside = f" (in '{typed}')" if typed not in ("", name) else ""
             raise UsageError(f"there is no option '{name}'{inside}", self._nearest(typed or name))
         return option
@@ -257,18 +261,23 @@ def _value(param: Any, name: str, word: str) -> Any:
         hint = f"Did you mean '{near[0]}'? " if near else ""
         raise UsageError(f"{name}: '{word}' is not one of the choices", f"{hint}Use one of: {', '.join(choices)}.")
     if kind is int and not re.fullmatch(r"[+-]?[0-9]+", word):
-        raise UsageError(f"{name}: '{word}' is not a whole number", f"For instance: {name} {_example(param)}")
+        raise UsageError(f"{name}: '{word}' is not a whole number", _for_instance(name, param))
     # By length first: Python refuses numbers of thousands of digits.
     if kind is int and (len(word) > 20 or abs(int(word)) >= LARGEST_WHOLE_NUMBER):
         raise UsageError(f"{name}: {word} is too large", "Use a value below 2**63.")
     if kind is float and not (_is_number(word) and math.isfinite(float(word))):
-        raise UsageError(f"{name}: '{word}' is not a finite number", f"For instance: {name} {_example(param)}")
+        raise UsageError(f"{name}: '{word}' is not a finite number", _for_instance(name, param))
     value = kind(word)
     if kind in (int, float) and low is not None and value < low:
         raise UsageError(f"{name}: {word} is too small", f"Use a value of at least {low}.")
     if kind in (int, float) and high is not None and value > high:
         raise UsageError(f"{name}: {word} is too large", f"Use a value of at most {high}.")
     return value
+
+
+def _for_instance(name: str, param: Any) -> str:
+    """How a value is given: an option by its name, an argument by its place alone."""
+    return f"For instance: {name} {_example(param)}" if name.startswith("-") else f"For instance: {_example(param)}"
 
 
 def _example(option: Any) -> str:

@@ -160,6 +160,7 @@ def test_notes_and_tags_are_seen_and_filtered_by(hlbq: Hlbq, tmp_path: Path) -> 
     assert hlbq("plot x.svg --tag paper").code == 0
     assert hlbq("export x.csv --tag nothing").err.startswith("error: no run matches")
     assert hlbq("delete --tag paper -y").out == "deleted: 2 runs with 6 points, and sweep 1\n"
+    assert hlbq("note 3 -- '-0.03 against the baseline'").code == 0
     assert hlbq("rename 2 ''").out == "sweep 2 has no name now\n"
     assert hlbq("note 3 ''").out == "run 3: the note is removed\n"
     shutil.copy("hlbq.db", "before.db")
@@ -186,6 +187,7 @@ def test_notes_and_tags_are_seen_and_filtered_by(hlbq: Hlbq, tmp_path: Path) -> 
         ("tag nobody +a", "there is no run 'nobody'"),
         ("tag", "which run or sweep?"),
         ("rename 9 x", "there is no sweep 9"),
+        ("rename x y", "SWEEP: 'x' is not a whole number\nFor instance: 4\n"),
         ("rename 1 'a\x1b[31mb'", "holds control characters"),
         ("rename 1 'a\nb'", "holds control characters"),
         ("rename 1 '\udc80'", "holds control characters"),
@@ -193,6 +195,8 @@ def test_notes_and_tags_are_seen_and_filtered_by(hlbq: Hlbq, tmp_path: Path) -> 
         ("note 1 'a\x07'", "holds control characters"),
         ("note 1", "a note is one text, but got 0"),
         ("note 1 a b", "a note is one text, but got 2"),
+        ("note 1 '-0.03 against the baseline'", "-- goes before a text that does: -- '-0.03 against the baseline'\n"),
+        ("note 1 '--no better'", "-- goes before a text that does: -- '--no better'\n"),
         ("note --sweep 1 2 text", "a note is one text, but got 2"),
         ("delete", "which runs? There is no filter"),
         ("delete --all --run 1", "--all means every run"),
