@@ -185,7 +185,8 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_opt
         say(error.error_message)
         say(f"to train it to its end anyway: hlbq retry{database_option} --run {run.id} --reason {Reason.PRUNED}")
         return
-    say(f"error of attempt {attempts.index(error) + 1}: {error.error_type}: {error.error_message}")
+    said = ": ".join(filter(None, (error.error_type, error.error_message)))  # a worker that was lost has no type
+    say(f"error of attempt {attempts.index(error) + 1}: {said}")
     if error.error_traceback:
         say(error.error_traceback.rstrip())
     say(f"to see the trainer's output: hlbq logs{database_option} {run.id}")

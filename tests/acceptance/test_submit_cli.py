@@ -355,6 +355,15 @@ def test_a_failed_run_shows_its_error_and_its_log(hlbq: Hlbq) -> None:
     assert runs_of()[0].state is State.PENDING
 
 
+def test_an_error_without_a_type_is_said_without_one(hlbq: Hlbq) -> None:
+    hlbq("submit --max_attempts 1")
+    with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
+        claim = store.claim(store.register_worker(WORKER, lease_seconds=60))
+        assert claim is not None
+        store.finish(claim.lease, Ending(reason=Reason.ERROR, error_message="its process 7 is gone"))
+    assert "error of attempt 1: its process 7 is gone\n" in hlbq("show 1").out
+
+
 def test_dry_run_estimates_hours_from_completed_runs(hlbq: Hlbq) -> None:
     line = "submit --max_tokens 36e5 --num_runs 2"
     assert "time:" not in hlbq(f"{line} --dry-run").out
