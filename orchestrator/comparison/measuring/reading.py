@@ -148,6 +148,6 @@ def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
     these = _naming({result.run.sweep_id for result in results})
     hint = f"See which points there are: hlbq export points.csv --layout points{these}"
     if Standing.WAITING in standings:
-        hint = f"hlbq status{these} shows how far they are. Running runs count too with --at_step, --at_tokens "
-        hint += "or --at_seconds."
+        hint = f"hlbq status{these} shows how far they are. hlbq compare counts running runs too with --at_step, "
+        hint += "--at_tokens or --at_seconds."
     raise UsageError(f"no run has a number for '{measure.text}' ({'; '.join(reasons[:3])})", hint)
