@@ -108,6 +108,11 @@ def test_commands_in_hints_hold_for_names_with_spaces_and_dashes(
     with pytest.raises(DatabaseError) as refused:
         open_store(str(folder), mode=OpenMode.CREATE)
     assert shlex.split(refused.value.hint)[-2:] == ["--db", str(folder / "hlbq.db")]
+    make(folder / "full.db")
+    (folder / "full.db").chmod(0o400)
+    with pytest.raises(DatabaseError) as refused:
+        open_store(str(folder / "full.db"), mode=OpenMode.WRITE)
+    assert refused.value.hint.startswith(f"chmod u+w '{folder}/full.db',")
     folder.chmod(0o500)
     with pytest.raises(DatabaseError) as refused:
         open_store(str(folder / "hlbq.db"), mode=OpenMode.CREATE)
