@@ -14,6 +14,8 @@ from orchestrator.wording.numbers import counted
 KEY_COLUMN = "uid"
 # Columns of every table of runs; the tool before hlbq had them too.
 SIGNATURE = frozenset({"last_val_loss", "seed"})
+# What a file holds that a table may replace: a table of runs, or of points.
+REPLACEABLE = (SIGNATURE, frozenset({"run_id", "split", "step"}))
 
 
 def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
@@ -55,9 +57,12 @@ def csv_header(path: Path) -> Sequence[str]:
     """
     header = first_row(path)
     if header and not set(header) >= SIGNATURE | {KEY_COLUMN}:
+        way_out = "Name another file"
+        if any(set(header) >= signature for signature in REPLACEABLE):
+            way_out += ", or leave out --append to replace it"
         raise ExportError(
             f"'{path}' is not a table of runs that hlbq wrote with a uid for each, so hlbq cannot append to it",
-            "Name another file, or leave out --append to replace it. (CSVs of the original tool have no uid.)",
+            f"{way_out}. (CSVs of the original tool have no uid.)",
         )
     return header
 

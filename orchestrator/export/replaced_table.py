@@ -5,10 +5,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from orchestrator.errors import ExportError
-from orchestrator.export.csv_table import SIGNATURE, first_row
+from orchestrator.export.csv_table import REPLACEABLE, first_row
 from orchestrator.files.given_path import expanded
 
-_SIGNATURES = (SIGNATURE, frozenset({"run_id", "split", "step"}))
 _NO_TABLE = ("",)
 
 
@@ -19,7 +18,7 @@ def check_replaceable(path: Path, example: str) -> None:
     if not file.is_file() or not file.stat().st_size:
         return
     names = set(_READERS.get(file.suffix.lower(), first_row)(file))
-    if not any(names >= signature for signature in _SIGNATURES):
+    if not any(names >= signature for signature in REPLACEABLE):
         raise ExportError(
             f"'{path}' exists already and is not a table of runs, so it is not replaced",
             f"Name another file ({example}), or move that one away.",

@@ -91,6 +91,9 @@ def test_a_file_that_is_no_table_is_left(hlbq: Hlbq, name: str) -> None:
     write_other("other.csv")
     said = hlbq(f"export {name} --db other.db")
     assert said.code == 2 and "is not a table" in said.err
+    if name.endswith(".csv"):
+        said = hlbq(f"export {name} --db other.db --append")
+        assert said.code == 2 and "cannot append to it" in said.err and "replace" not in said.err
     assert Path(name).read_text() == NOTES
 
 
