@@ -69,7 +69,7 @@ def _declared(
         raise UsageError("--margin has no effect with --best_arm", "Leave one of them out.")
     if len(arms) < 2:
         which = "--best_arm" if options.best_arm else "--decide"
-        raise UsageError(f"{which}: the sweep has one arm", "Give a setting several values: --depth 4 8")
+        raise UsageError(f"{which}: the sweep has one arm", "Give a setting several values: --num_heads 1 2")
     given: dict[str, Any] = {"metric": metric.name, "goal": goal_of(metric)}
     given |= {"max_seeds": options.max_seeds, "first_look": options.first_look}
     if options.best_arm:
@@ -96,6 +96,7 @@ def declared_for_sweep(store: Store, sweep: SweepRecord, options: SweepOptions) 
     except ExportError as error:
         raise UsageError(f"--metric {options.metric}: no run of sweep {sweep.id} has it", error.hint) from None
     check_seeds(options.max_seeds, int(sweep.definition["seed"]))
+    _check_tested(metric, arms)
     named = parse_baseline(options.baseline)
     zips = stored_shape(sweep.definition).zips
     baseline = with_zipped(named or baseline_of(sweep.definition), arms.values(), zips)
@@ -270,7 +271,12 @@ def _checked_metric(name: str, arms: Arms) -> Metric:
         metric = parse_metric(name)
     except ExportError as error:
         raise UsageError(error.message, error.hint) from None
+    _check_tested(metric, arms)
+    return metric
+
+
+def _check_tested(metric: Metric, arms: Arms) -> None:
+    """Raise UsageError for a metric of the test text that not all of the arms are evaluated on."""
     if metric.name.startswith("test_") and not all(arm.get("test_tokens") for arm in arms.values()):
         what = f"--metric {metric.name}: not every arm is evaluated on test text"
-        raise UsageError(what, "Add --test_tokens 1000000.")
-    return metric
+        raise UsageError(what, "Submit the sweep with --test_tokens 1000000.")

@@ -324,6 +324,7 @@ def test_declaring_later_takes_the_bound_without_a_cap(store: Store) -> None:
         ({"margin": 2.0, "metric": "val_acc"}, "is a share"),
         ({"futility": "often"}, "--futility often"),
         ({"metric": "val_los"}, "no run of sweep 1 has it"),
+        ({"metric": "test_loss"}, "not every arm is evaluated on test text"),
         ({"best_arm": True, "metric": "lr"}, "is higher or lower better"),
         ({"max_seeds": 2, "first_look": 2}, "no verdict on 2 arms is possible below 3 seeds"),
     ],
