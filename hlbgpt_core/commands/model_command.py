@@ -5,6 +5,7 @@ The queue finds the model's folder; everything that needs torch happens here, in
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ def _export(source: Path, target: Path) -> None:
     file = read_model(source)
     write_model(target, file, tokenizer_file=_trained_tokenizer(file))
     print(f"wrote {target}: {', '.join(sorted(path.name for path in target.iterdir()))}")
-    print(f"use it: hlbq generate --model {target}", file=sys.stderr)
+    print(f"use it: hlbq generate --model {shlex.quote(str(target))}", file=sys.stderr)
 
 
 def tokenizer_of(file: ModelFile) -> Tokenizer:

@@ -10,7 +10,7 @@ import typer
 from hlbgpt_core.code_digest import core_digest
 from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.option_groups import CommandGroup
-from orchestrator.cli.output import counted, note, print_json, print_table, say, when
+from orchestrator.cli.output import counted, note, print_json, print_table, say, suggest, when
 from orchestrator.code.differences import diff_lines, diff_size
 from orchestrator.errors import UsageError
 from orchestrator.notify.commands import user_name
@@ -81,7 +81,7 @@ def print_diff(before: "NamedCode", after: "NamedCode") -> None:
     say(*diff_lines(before.sources, after.sources))
     sys.stdout.flush()
     note(f"{before.digest} to {after.digest}: {diff_size(before.sources, after.sources)}")
-    if before.digest == after.digest:
+    if before.digest == after.digest and before.sources != after.sources:
         note("Python sees no difference: they differ in comments or layout only.")
 
 
@@ -98,9 +98,9 @@ def checkout(
 
     with database.read() as store:
         code = find_code(store, name)
-    package = write_sources(code.sources, folder)
-    say(f"{package}: {counted(len(code.sources), 'file')} of code {code.digest}")
-    note(f"To train with it: PYTHONPATH={shlex.quote(str(folder.absolute()))} hlbq worker")
+        package = write_sources(code.sources, folder)
+        say(f"{package}: {counted(len(code.sources), 'file')} of code {code.digest}")
+        suggest(f"To train with it: PYTHONPATH={shlex.quote(str(folder.absolute()))} hlbq worker", store)
 
 
 def same(

@@ -73,9 +73,10 @@ def test_codes_are_listed_and_compared_and_taken_out(hlbq: Hlbq, tmp_path: Path)
     assert hlbq("code diff 1 2").out == diff.out
     assert "settings.py" in hlbq("show 2 --diff").out
     out = tmp_path / "old code"
-    taken = hlbq(f"code checkout 2 '{out}'")
-    assert taken.code == 0 and f"PYTHONPATH='{out}' hlbq worker" in taken.err
+    taken = hlbq(f"code checkout 2 '{out}' --db hlbq.db")
+    assert taken.code == 0 and f"PYTHONPATH='{out}' hlbq worker --db hlbq.db\n" in taken.err
     assert (out / "hlbgpt_core" / "mine.py").read_bytes() == b"A = 1\n"
+    assert "they differ" not in hlbq("code diff 2 2").err
     again = hlbq(f"code checkout 2 '{out}'")
     assert again.code == 2 and "exists already" in again.err
 

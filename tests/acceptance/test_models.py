@@ -56,7 +56,7 @@ def test_what_a_run_keeps_is_what_it_was_told_to(folder: Path) -> None:
 
 
 def test_an_exported_model_writes_what_its_run_does(hlbq: Hlbq, folder: Path) -> None:
-    hlbq("export-model", "1", "taken along")
+    assert "hlbq generate --model 'taken along'" in hlbq("export-model", "1", "taken along").stderr
     assert sorted(path.name for path in (folder / "taken along").iterdir()) == ["model.safetensors", "settings.json"]
     settings = json.loads((folder / "taken along" / "settings.json").read_text())["settings"]
     assert (settings["depth"], settings["tokenizer"], settings["max_steps"]) == (1, "bytes", 5)
