@@ -77,7 +77,12 @@ class RunFilterOptions(OptionGroup):
 
     def words(self) -> str:
         """What chooses the runs apart from their states, as it is typed, for a command that means the same ones."""
-        given = {"sweep": self.sweep, "run": self.run, "where": self.where, "tag": self.tag}
+        given: Mapping[str, Sequence[object]] = {
+            "sweep": self.sweep,
+            "run": self.run,
+            "where": self.where,
+            "tag": self.tag,
+        }
         typed = [f" --{name} {shlex.join(map(str, values))}" for name, values in given.items() if values]
         return "".join(typed)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import time
@@ -138,7 +139,7 @@ def _marked_sweeps(store: "Store") -> tuple[int, ...]:
 def _report(tally: "SyncCounts", offline: Path | None) -> None:
     note(f"{counted(tally.points, 'point')} of {counted(tally.runs, 'run')} " + ("written" if offline else "sent"))
     if offline and tally.runs:
-        note(f"upload them with: wandb sync {offline}/offline-run-*")
+        note(f"upload them with: wandb sync {shlex.quote(str(offline))}/offline-run-*")
     if tally.held:
         note(f"{counted(tally.held, 'run')} left to another running sync")
     if tally.failed:

@@ -5,6 +5,7 @@ If a sync is killed in between, the next one asks W&B how many rows it holds and
 """
 
 import re
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,7 +109,8 @@ class Syncer:
         waiting = [folder for folder in self._offline_folders(upload.id) if not any(folder.glob("*.wandb.synced"))]
         if waiting:
             # If sent now too, these points would appear twice after the upload.
-            raise SyncError(f"first upload the points that were written offline: wandb sync {waiting[0]}")
+            sync = f"wandb sync {shlex.quote(str(waiting[0]))}"
+            raise SyncError(f"first upload the points that were written offline: {sync}")
         self._wandb.send(upload, self._own.path)
         return self._commit(sendable, mark, rows=len(upload.rows), told=sendable.ending)
 
