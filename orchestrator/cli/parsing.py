@@ -192,7 +192,7 @@ class CommandLine:
         if option is None:
             word = typed or name
             if " " in word and self.places:
-                hint = f"-- goes before a text that does: -- {shlex.quote(word)}"
+                hint = f"Put -- before it: -- {shlex.quote(word)}"
                 raise UsageError(f"'{word}' begins with a dash, as options do", hint)
             inside = f" (in '{typed}')" if typed not in ("", name) else ""
             raise UsageError(f"there is no option '{name}'{inside}", self._nearest(typed or name))

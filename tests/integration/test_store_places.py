@@ -181,22 +181,6 @@ def test_a_copied_place_is_as_safe_as_the_one_given() -> None:
     assert shown == "postgresql://me@db/q?sslmode=verify-full&sslrootcert=%2Fca.pem"
 
 
-def test_commands_to_type_hold_a_path_with_a_space_together(tmp_path: Path) -> None:
-    path = tmp_path / "my runs" / "hlbq.db"
-
-    def hint(place: Path) -> list[str]:
-        with pytest.raises(DatabaseError) as refused:
-            open_store(str(place), mode=OpenMode.CREATE)
-        return shlex.split(refused.value.hint.partition(",")[0])
-
-    assert hint(path) == ["mkdir", "-p", str(path.parent)]
-    path.parent.mkdir()
-    assert hint(path.parent)[-2:] == ["--db", str(path)]
-    make(path)
-    path.chmod(0o400)
-    assert hint(path) == ["chmod", "u+w", str(path)]
-
-
 def test_a_link_and_its_file_are_one_database(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
