@@ -129,7 +129,7 @@ def _column_values(column: Column[Any], values: Sequence[Any]) -> list[Any]:
 def insert_one(connection: Connection, table: Table, row: Mapping[str, Any], *, ending: str = "") -> None:
     """One row by the driver itself: half the cost of the same by SQLAlchemy, which counts where claims queue up.
 
-    Values must be what the driver takes: text, numbers, None. `ending` is SQL that follows them.
+    Values must be what the driver takes: text, numbers, bytes, None. `ending` is SQL that follows them.
     """
     statement = _insert_statement(connection.dialect.name, table.name, tuple(row)) + ending
     connection.exec_driver_sql(statement, tuple(row.values()))
