@@ -361,7 +361,7 @@ def test_arms_that_diverge_are_no_failure_of_a_search(store: Store) -> None:
         ({}, {"reduction": 1}, "reduction: 1 is too small"),
         ({}, {"first_rung": 0.0}, "--first_rung 0: not a share of a run"),
         ({}, {"first_rung": 1.0}, "--first_rung 1: not a share of a run"),
-        ({}, {"first_rung": float("nan")}, "--first_rung nan: not a share of a run"),
+        ({}, {"first_rung": float("nan")}, "first_rung: 'nan' is not a finite number"),
         ({"max_steps": [100]}, {"first_rung": 0.25}, "no evaluation before the first rung, which is at step 25 of 100"),
         ({}, {"num_runs": 2}, "it is for arms of one seed"),
         ({"test_tokens": [2048]}, {"metric": "test_loss"}, "evaluations in a run do not measure test_loss"),
