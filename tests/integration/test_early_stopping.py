@@ -220,7 +220,7 @@ def test_the_command_line_says_what_was_stopped_and_how_it_goes_on(
     assert '"changed": 0' in refused.out and "1 run stopped early by a search (add --reason pruned)" in refused.err
     assert hlbq("wait").code == 0
     again = hlbq(f"retry --run {stopped} --reason pruned --json")
-    assert '"changed": 1' in again.out and "only with" not in again.err
+    assert '"changed": 1' in again.out and "add --reason" not in again.err
 
 
 def test_a_stopped_arm_does_not_hold_the_search_and_a_cancelled_one_does(store: Store) -> None:

@@ -179,7 +179,7 @@ def test_submit_says_whose_rows_go_and_status_show_and_events_whose_the_file_is(
     assert "rows" not in hlbq(SUBMIT).err
     said = hlbq(f"{SUBMIT} --dry-run").err
     assert "sweep 1 will no longer write" in said and "and its rows go" in said and "--append keeps them" in said
-    assert "no more" not in hlbq(f"{SUBMIT} --append").err
+    assert "no longer write" not in hlbq(f"{SUBMIT} --append").err
     (tmp_path / "link.csv").symlink_to("results.csv")
     said = hlbq(SUBMIT.replace("results", "link"))
     assert said.code == 0 and "sweeps 1, 2 will no longer write" in said.err and "and their rows go" in said.err
