@@ -1,17 +1,19 @@
 """Claims, fences, checkpoints and endings, the same on SQLite and PostgreSQL."""
 
+import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from hlbgpt_core.points import Phase, Progress, Split
-from orchestrator.errors import FencedError, WorkerGoneError
+from orchestrator.errors import DatabaseBusyError, FencedError, WorkerGoneError
 from orchestrator.queue.attempts import Claim, Lease
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason, Spent, State
@@ -464,3 +466,30 @@ def test_a_run_that_does_its_test_again_has_one_point_of_it(store: Store) -> Non
     run = store.run(1)
     assert run is not None and run.last_val_loss == point(3).loss
     assert store.losses([1], Split.TEST) == {1: [point(3).loss]}
+
+
+def test_a_submit_whose_commit_was_not_answered_says_how_to_check(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said \"Try again.\", which stores the sweep a second time."""
+    writing = store._write
+
+    @contextlib.contextmanager
+    def unanswered() -> Iterator[Connection]:
+        with writing() as connection:
+            yield connection
+        raise DatabaseBusyError("the connection broke", "Try again.")
+
+    monkeypatch.setattr(store, "_write", unanswered)
+    with pytest.raises(DatabaseBusyError, match="check with hlbq status before you submit it again"):
+        submit(store)
+    assert [sweep.id for sweep in store.sweeps()] == [1]
+
+    @contextlib.contextmanager
+    def locked() -> Iterator[Connection]:
+        raise DatabaseBusyError("the database is locked", "Try again.")
+        yield
+
+    monkeypatch.setattr(store, "_write", locked)
+    with pytest.raises(DatabaseBusyError, match=r"Try again\."):
+        submit(store)

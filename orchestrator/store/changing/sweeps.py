@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, literal, select, true, update
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, SweepRecord
-from orchestrator.store.base import StoreBase, insert_many, is_sqlite, to_json
+from orchestrator.store.base import Author, StoreBase, insert_many, is_sqlite, to_json
 from orchestrator.store.events import highest_number, record_event
 from orchestrator.store.filters import UNFINISHED, one_of
 from orchestrator.store.outgoing.csv_files import read_csv_states, replaced_by
@@ -27,27 +27,18 @@ class SweepStore(StoreBase):
 
     def submit(self, new: NewSweep) -> SweepRecord:
         """Store a sweep with its arms and runs, all or nothing. Runs are numbered in the order given."""
-        author = self._author("user")
-        now = author.now
-        with self._write() as connection:
-            before = replaced_by(new.csv, read_csv_states(connection, new.csv.host)) if new.csv else ()
-            sweep_id = _insert_sweep(connection, new, now)
-            _insert_arms(connection, sweep_id, new.arms, first_number=1)
-            if isinstance(new.runs, EverySeed) and new.runs.arms == len(new.arms):
-                _insert_every_seed(connection, sweep_id, new.runs, new.priority, now)
-            else:
-                numbers = _arm_ids(connection, sweep_id)
-                ids = [numbers[arm.key] for arm in new.arms]
-                rows = ((ids[run.arm], run.run_num, run.seed) for run in new.runs)
-                _insert_runs(connection, sweep_id, rows, new.priority, now)
-            insert_members(connection, sweep_id, new.members)
-            if new.policy is not None:
-                insert_policy(connection, sweep_id, new.policy, now)
-            record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
-            for other in before:
-                why = f"'{other.target.path}' belongs to sweep {sweep_id} from now on: no more rows are written there"
-                record_event(connection, author, "CSV taken", sweep_id=other.sweep_id, why=why)
-            return _sweep_records(connection, sweep_id)[0]
+        author, is_written = self._author("user"), False
+        try:
+            with self._write() as connection:
+                found = _insert_whole(connection, new, author)
+                is_written = True
+        except DatabaseBusyError as error:
+            if not is_written:
+                raise
+            # The answer to the commit was lost.
+            way_out = "The sweep may be stored anyway: check with hlbq status before you submit it again."
+            raise DatabaseBusyError(error.message, way_out) from None
+        return found
 
     def extend(
         self,
@@ -99,6 +90,28 @@ class SweepStore(StoreBase):
         with self._read() as connection:
             newest = connection.execute(select(func.max(sweeps.c.id))).scalar_one()
             return None if newest is None else _sweep_records(connection, newest)[0]
+
+
+def _insert_whole(connection: Connection, new: NewSweep, author: Author) -> SweepRecord:
+    now = author.now
+    before = replaced_by(new.csv, read_csv_states(connection, new.csv.host)) if new.csv else ()
+    sweep_id = _insert_sweep(connection, new, now)
+    _insert_arms(connection, sweep_id, new.arms, first_number=1)
+    if isinstance(new.runs, EverySeed) and new.runs.arms == len(new.arms):
+        _insert_every_seed(connection, sweep_id, new.runs, new.priority, now)
+    else:
+        numbers = _arm_ids(connection, sweep_id)
+        ids = [numbers[arm.key] for arm in new.arms]
+        rows = ((ids[run.arm], run.run_num, run.seed) for run in new.runs)
+        _insert_runs(connection, sweep_id, rows, new.priority, now)
+    insert_members(connection, sweep_id, new.members)
+    if new.policy is not None:
+        insert_policy(connection, sweep_id, new.policy, now)
+    record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
+    for other in before:
+        why = f"'{other.target.path}' belongs to sweep {sweep_id} from now on: no more rows are written there"
+        record_event(connection, author, "CSV taken", sweep_id=other.sweep_id, why=why)
+    return _sweep_records(connection, sweep_id)[0]
 
 
 def add_runs(
