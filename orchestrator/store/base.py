@@ -62,20 +62,16 @@ class StoreBase:
         self._file = file_identity(location.path)
         self._schema = schema
         self._clock, self._has_own_clock = clock or time.time, clock is not None
-        self._readers = engine
         # Each statement of a server's transaction would see a moment of its own. One of SQLite sees one by itself.
-        self._of_one_moment = {} if location.path is not None else {"isolation_level": "REPEATABLE READ"}
+        of_one_moment = {} if location.path is not None else {"isolation_level": "REPEATABLE READ"}
+        self._readers = engine.execution_options(**of_one_moment)
         self._writers = engine.execution_options(hlbq_writes=True)
 
     @contextlib.contextmanager
     def _read(self) -> Iterator[Connection]:
         """A short transaction that sees one moment of the database."""
         check_file_is_the_same(self.location, self._file)
-        with (
-            plain_errors(self.location),
-            self._readers.connect() as connection,
-            connection.execution_options(**self._of_one_moment).begin(),
-        ):
+        with plain_errors(self.location), self._readers.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
