@@ -93,7 +93,7 @@ def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchSt
     told = {arm: closure_text(closure, policy) for arm, closure in closed.items()}
     beside = {} if policy.first_seed is None else _confirmed_texts(store, record.sweep_id, policy)
     runs = [seed for key, seed in store.runs_by_seed(record.sweep_id) if key in policy.everyone]
-    first, waits = _first_seed(store, record.sweep_id, policy), _waits(store, record)
+    seeds, waits = _own_seeds(store, record.sweep_id, policy), _waits(store, record)
     return PolicyStanding(
         sweep=record.sweep_id,
         metric=policy.metric,
@@ -107,19 +107,21 @@ def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchSt
             )
             for arm in policy.arms
         ],
-        runs=sum(first <= seed < first + policy.max_seeds for seed in runs),
+        runs=sum(seed in seeds for seed in runs),
         most_runs=len(policy.everyone) * policy.max_seeds,
         is_open=record.ended_at is None,
         waits=waits,
-        waits_for=waiting_texts(store, policy, state, record.sweep_id, first) if waits else (),
+        waits_for=waiting_texts(store, policy, state, record.sweep_id, seeds.start) if waits else (),
         seconds_left=_seconds_left(store, record, policy, state),
-        codes=codes_caution(store, record.sweep_id, policy.everyone, range(first, first + policy.max_seeds)),
+        codes=codes_caution(store, record.sweep_id, policy.everyone, seeds),
     )
 
 
-def _first_seed(store: Store, sweep_id: int, policy: DecidePolicy) -> int:
+def _own_seeds(store: Store, sweep_id: int, policy: DecidePolicy) -> range:
+    """The seeds that may count for the policy."""
     sweep = store.sweep(sweep_id)
-    return policy.begins_at(0 if sweep is None else int(sweep.definition.get("seed", 0)))
+    first = policy.begins_at(0 if sweep is None else int(sweep.definition.get("seed", 0)))
+    return range(first, first + policy.max_seeds)
 
 
 def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mapping[str, str]:
@@ -191,13 +193,13 @@ def _summary(store: Store, record: PolicyRecord) -> str:
     closed = ", ".join(f"{number} {reason}" for reason, number in counts.items())
     open_arms = len(policy.arms) - len(state.closures)
     after = f"after {counted(state.round, 'seed')}" + (f" ({closed})" if closed else "")
-    first = _first_seed(store, record.sweep_id, policy)
-    codes = codes_caution(store, record.sweep_id, policy.everyone, range(first, first + policy.max_seeds))
+    seeds = _own_seeds(store, record.sweep_id, policy)
+    codes = codes_caution(store, record.sweep_id, policy.everyone, seeds)
     beside = f"; {codes}" if codes else ""
     if record.ended_at is not None:
         return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}{beside}"
     if _waits(store, record):
-        told = f"; {'; '.join(waiting_texts(store, policy, state, record.sweep_id, first))}"
+        told = f"; {'; '.join(waiting_texts(store, policy, state, record.sweep_id, seeds.start))}"
     else:
         told = _latest_end(_seconds_left(store, record, policy, state))
     arms = f"{open_arms} of {counted(len(policy.arms), 'arm')} open {after}"
