@@ -1,7 +1,7 @@
 """Reading and extending the CSV files that hlbq writes."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,12 @@ from orchestrator.wording.numbers import counted
 KEY_COLUMN = "uid"
 # Columns of every table of runs; the tool before hlbq had them too.
 SIGNATURE = frozenset({"last_val_loss", "seed"})
-# What a file holds that a table may replace: a table of runs, or of points.
-REPLACEABLE = (SIGNATURE, frozenset({"run_id", "split", "step"}))
+_SIGNATURES = (SIGNATURE, frozenset({"run_id", "split", "step"}))
+
+
+def is_table(names: Collection[str]) -> bool:
+    """Whether a file with these columns is a table of runs or of points, which another may replace."""
+    return any(signature <= set(names) for signature in _SIGNATURES)
 
 
 def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
@@ -58,7 +62,7 @@ def csv_header(path: Path) -> Sequence[str]:
     header = first_row(path)
     if header and not set(header) >= SIGNATURE | {KEY_COLUMN}:
         way_out = "Name another file"
-        if any(set(header) >= signature for signature in REPLACEABLE):
+        if is_table(header):
             way_out += ", or leave out --append to replace it"
         raise ExportError(
             f"'{path}' is not a table of runs that hlbq wrote with a uid for each, so hlbq cannot append to it",

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from orchestrator.errors import ExportError
-from orchestrator.export.csv_table import REPLACEABLE, first_row
+from orchestrator.export.csv_table import first_row, is_table
 from orchestrator.files.given_path import expanded
 
 _NO_TABLE = ("",)
@@ -17,8 +17,7 @@ def check_replaceable(path: Path, example: str) -> None:
     file = expanded(path)
     if not file.is_file() or not file.stat().st_size:
         return
-    names = set(_READERS.get(file.suffix.lower(), first_row)(file))
-    if not any(names >= signature for signature in REPLACEABLE):
+    if not is_table(_READERS.get(file.suffix.lower(), first_row)(file)):
         raise ExportError(
             f"'{path}' exists already and is not a table of runs, so it is not replaced",
             f"Name another file ({example}), or move that one away.",
