@@ -18,13 +18,14 @@ from orchestrator.export.blocks import Selection
 from orchestrator.export.metric_names import Axis
 from orchestrator.export.writing import export
 from orchestrator.growth import searching
-from orchestrator.growth.early_stopping import RUNG, halving_of, judge
+from orchestrator.growth.early_stopping import RUNG, Halving, halving_of, judge
 from orchestrator.growth.search import SearchState
 from orchestrator.growth.searching import SearchReading
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.drawing.final_values import FinalDrawing
 from orchestrator.plots.figures import plot_final
 from orchestrator.plots.search_figures import search_drawings
+from orchestrator.queue.attempts import Claim
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, Retry, State
 from orchestrator.report.contents import read_report
@@ -241,23 +242,8 @@ def test_seeds_past_the_searchs_own_are_not_stopped(store: Store) -> None:
     assert fresh and all(run.state is State.COMPLETED for run in fresh) and policy(store, sweep).ended_why
 
 
-def test_a_run_without_an_evaluation_before_the_rung_goes_on(store: Store) -> None:
-    """No value at the rung, no verdict: what came late says nothing of it."""
-    submitted(store, **STOP_EARLY)
-    worker = register(store)
-    assert train_until_stopped(store, worker)
-    steps(store)
-    taken = store.claim(worker)
-    assert taken is not None
-    halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
-    assert halving is not None and list(halving.rungs) == [2048, 6144]
-    store.flush(taken.lease, points=[point(5, Split.VAL, loss=99.0)])
-    verdict = judge(store, taken.run, halving, 2048)
-    assert verdict.goes_on and "no evaluation came before" in verdict.text
-
-
-def test_a_word_that_was_written_twice_is_of_one_rung(store: Store) -> None:
-    """The database took it, and its answer was lost. The run was then not judged at its next rung."""
+def second_run(store: Store) -> tuple[Claim, Halving]:
+    """The claim of a search's second run, after the first ended, and what it is judged by."""
     submitted(store, **STOP_EARLY)
     worker = register(store)
     assert train_until_stopped(store, worker)
@@ -266,11 +252,26 @@ def test_a_word_that_was_written_twice_is_of_one_rung(store: Store) -> None:
     assert taken is not None
     halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
     assert halving is not None
+    return taken, halving
+
+
+def test_a_run_without_an_evaluation_before_the_rung_goes_on(store: Store) -> None:
+    """No value at the rung, no verdict: what came late says nothing of it."""
+    taken, halving = second_run(store)
+    assert list(halving.rungs) == [2048, 6144]
+    store.flush(taken.lease, points=[point(5, Split.VAL, loss=99.0)])
+    verdict = judge(store, taken.run, halving, 2048)
+    assert verdict.goes_on and "no evaluation came before" in verdict.text
+
+
+def test_a_word_that_was_written_twice_is_of_one_rung(store: Store) -> None:
+    """The database took it, and its answer was lost. The run was then not judged at its next rung."""
+    taken, halving = second_run(store)
     store.flush(taken.lease, points=[point(step, Split.VAL, loss=0.1) for step in (1, 2)])
     for _ in range(2):
         store.note(taken.lease, RUNG, judge(store, taken.run, halving, 2048).text)
-    halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
-    assert halving is not None and list(halving.rungs) == [6144]
+    after = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
+    assert after is not None and list(after.rungs) == [6144]
 
 
 def attempt_at_a_rung(store: Store, folder: Path) -> Attempt:
