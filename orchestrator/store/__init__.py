@@ -68,7 +68,7 @@ class Store(
 
     def close(self) -> None:
         """Close the connections."""
-        self._readers.dispose()
+        self._engine.dispose()
 
     def __enter__(self) -> "Store":
         return self

@@ -62,6 +62,7 @@ class StoreBase:
         self._file = file_identity(location.path)
         self._schema = schema
         self._clock, self._has_own_clock = clock or time.time, clock is not None
+        self._engine = engine
         # Each statement of a server's transaction would see a moment of its own. One of SQLite sees one by itself.
         of_one_moment = {} if location.path is not None else {"isolation_level": "REPEATABLE READ"}
         self._readers = engine.execution_options(**of_one_moment)

@@ -65,7 +65,7 @@ class FaultyStore:
         self._random = random.Random(os.urandom(8))
         self._holding = False
         self._method = ""
-        event.listen(store._readers, "commit", self._inside)
+        event.listen(store._engine, "commit", self._inside)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)

@@ -234,7 +234,7 @@ def copy_and_die(source: str, destination: str, commits: int) -> bool:
                     if left[0] == 0:
                         os.kill(os.getpid(), signal.SIGKILL)
 
-                event.listen(new._readers, "commit", count)
+                event.listen(new._engine, "commit", count)
                 code = 0 if copy_database(old, new, report=quiet).equal else 3
         finally:
             os._exit(code)

@@ -31,7 +31,7 @@ def test_a_beat_keeps_a_sample_now_and_then_in_one_statement(store: Store, clock
     worker = register(store, device="cuda:0")
     work(store, worker, sample_points(2), reason=None)
     statements: list[str] = []
-    event.listen(store._readers, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    event.listen(store._engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
     costs = []
     for beat in range(7):
         statements.clear()

@@ -84,7 +84,7 @@ def test_a_page_shows_members_under_the_sweeps_own_arm(lent: Store) -> None:
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_pages_with_members_sort_nothing(lent: Store) -> None:
     seen: list[tuple[str, tuple[object, ...]]] = []
-    engine = lent._readers
+    engine = lent._engine
 
     def note(connection: object, cursor: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
         if "FROM runs" in statement:

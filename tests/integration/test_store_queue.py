@@ -400,13 +400,13 @@ def test_after_a_rehearsal_a_flush_has_nothing_left_to_compile(store: Store, mon
     lease = claim(store, register(store)).lease
     store.rehearse()
     compiled: list[str] = []
-    compile_now = store._readers.dialect.statement_compiler
+    compile_now = store._engine.dialect.statement_compiler
 
     def compiler(dialect: Any, statement: Any, *given: Any, **named: Any) -> Any:
         compiled.append(str(statement))
         return compile_now(dialect, statement, *given, **named)
 
-    monkeypatch.setattr(store._readers.dialect, "statement_compiler", compiler)
+    monkeypatch.setattr(store._engine.dialect, "statement_compiler", compiler)
     store.flush(lease, points=[point(1)], progress=Progress(phase=Phase.TRAIN, step=1))
     store.flush(lease, points=[point(2), point(2, Split.VAL)])
     store.flush(lease, points=[], progress=Progress(phase=Phase.EVALUATE, step=2))

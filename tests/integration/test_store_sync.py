@@ -143,9 +143,9 @@ def test_what_is_sent_of_a_run_that_ends_meanwhile_is_of_one_moment(
         if "JOIN arms" in str(_[2]):  # the run has been read, its points have not
             next(ends)()
 
-    event.listen(store._readers, "after_cursor_execute", end_it)
+    event.listen(store._engine, "after_cursor_execute", end_it)
     sendable = store.sendable(1)
-    event.remove(store._readers, "after_cursor_execute", end_it)
+    event.remove(store._engine, "after_cursor_execute", end_it)
     upload = upload_of(sendable, sweep, 0, project="p", varying=())
     assert (sendable.run.state, sendable.ending, len(sendable.points), upload.exit_code) == (State.RUNNING, "", 1, None)
     assert store.sendable(1).ending == "completed finished 1"

@@ -34,8 +34,8 @@ if "STEP_FAULTS" in os.environ and sys.orig_argv[-1] == "decide":
 
     def step_under_fault(store: Store, step: PolicyStep, actor: str) -> int | None:
         """The step, which may be the last thing that this process does."""
-        if not event.contains(store._readers, "commit", inside):
-            event.listen(store._readers, "commit", inside)
+        if not event.contains(store._engine, "commit", inside):
+            event.listen(store._engine, "commit", inside)
         perhaps("step.before")
         added = take_step(store, step, actor)
         perhaps("step.after")
