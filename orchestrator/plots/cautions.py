@@ -86,11 +86,16 @@ def _is_known_to_end_early(run: RunCurve) -> bool:
     return ended_early(run) and not (run.diverged or run.without_end)
 
 
+def over_another(x: Axis | Metric) -> str:
+    """The way out where runs share no place of an axis."""
+    return f"Draw over another: --x {' or '.join(axis for axis in (Axis.TOKENS, Axis.STEPS) if axis is not x)}"
+
+
 def said_of_means(found: Averaged, x: Axis | Metric) -> list[str]:
     """Which arms and runs have no mean over x. Raises ExportError if none has one."""
     arms = of_arms(found.curves)
     lost = [own[0].settings for own in arms if not do_meet(own)]
-    way_out = f"Draw over another: --x {' or '.join(axis for axis in (Axis.TOKENS, Axis.STEPS) if axis is not x)}"
+    way_out = over_another(x)
 
     def why(whose: str) -> str:
         return f"at no place of x ({x.name.lower()}) do all {whose} have a number"

@@ -14,6 +14,7 @@ from orchestrator.comparison.results import Comparison, compare
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import axis_of
+from orchestrator.plots.cautions import over_another
 from orchestrator.plots.curve_sets import ArmCurve, arm_curves, averaged, common_x
 from orchestrator.plots.drawing.curve_figures import Drawing
 from orchestrator.plots.drawing.difference_figures import (
@@ -110,7 +111,7 @@ def _along(store: Store, question: Question, comparison: Comparison, drawing: Dr
         moments.append(ContrastsAt(x=x, contrasts=_of_one_kind(at, effects=question.effects).all_contrasts))
     if found and not moments:
         why = f"--x {drawing.x}: at no place of it do all completed runs have a number, so there is no pair to draw"
-        raise ExportError(why, "Draw over another: --x tokens or steps. hlbq compare compares the last values.")
+        raise ExportError(why, f"{over_another(drawing.x)}. hlbq compare compares the last values.")
     if not any(one.pairs.differences for moment in moments for one in moment.contrasts):
         yet = "" if read and not any(map(unfinished, read)) else " yet"
         raise ExportError(f"--x {drawing.x}: no arm has a pair{yet}", "See what there is: hlbq compare")

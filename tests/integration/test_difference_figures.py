@@ -164,6 +164,17 @@ def test_runs_that_share_no_second_are_not_said_to_have_no_pair_yet(store: Store
     assert plot_differences(store, Question(), ALONG, EVERYTHING).figure
 
 
+def test_the_way_out_is_another_axis(store: Store) -> None:
+    submit_sweep(store, HEADS[:2], seeds=range(1))
+    worker = register(store)
+    for number in range(2):
+        work(store, worker, [replace(sample_point(Split.VAL, 10, loss=3.0), tokens_seen=1000 + number)])
+    drawing = DifferenceDrawing(along=Drawing(x=Axis.TOKENS))
+    with pytest.raises(ExportError, match="at no place of it do all completed runs have a number") as refused:
+        plot_differences(store, Question(), drawing, EVERYTHING)
+    assert "Draw over another: --x steps." in refused.value.hint
+
+
 @pytest.mark.parametrize("effects", [False, True])
 def test_differences_along_training_need_a_pair(store: Store, effects: bool) -> None:
     submit_sweep(store, [{"num_heads": heads, "lr_mult": rate} for heads in (1, 2) for rate in (1.0, 2.0)], seeds=[0])
