@@ -1,6 +1,7 @@
 """Before anything is trained: how many seeds a verdict needs, by the rule that the sweep will use."""
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from hlbgpt_core.points import Split
 from orchestrator.comparison.design import counterparts
 from orchestrator.comparison.judging.bounds import VILLE, Bound
-from orchestrator.comparison.statistics import always_valid_critical_t, fewest_pairs, summarise
+from orchestrator.comparison.statistics import always_valid_critical_t, fewest_pairs
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
@@ -70,12 +71,10 @@ def seeds_needed(effect: float, deviation: float, level: float, most: int = MOST
     import numpy
     from scipy.special import nctdtr
 
-    fewest = fewest_pairs(level)
-    if deviation == 0:
-        return fewest
-    count = numpy.arange(fewest, most + 1)
+    count = numpy.arange(fewest_pairs(level), most + 1)
     limit = always_valid_critical_t(count, level)
-    power = 1 - nctdtr(count - 1, effect / deviation * numpy.sqrt(count), limit)
+    # Of far less noise than that, or of none, the distribution is not computed.
+    power = 1 - nctdtr(count - 1, effect / max(deviation, 1e-6 * effect) * numpy.sqrt(count), limit)
     enough = numpy.flatnonzero(power >= POWER)
     return int(count[enough[0]]) if len(enough) else None
 
@@ -83,22 +82,24 @@ def seeds_needed(effect: float, deviation: float, level: float, most: int = MOST
 def learned_noise(groups: Iterable[Mapping[str, Mapping[int, float]]]) -> Noise | None:
     """The noise in groups of comparable arms (each with its numbers by seed), at its upper 80 % limit.
 
-    In each group the arms are paired with the one that has most seeds, and the variances of the differences are pooled.
-    None where no two arms have two seeds in common.
+    Its variance is twice that of what is left of the numbers of a group without their arm's part and their seed's.
+    None where nothing is left, as no two arms have two seeds in common.
     """
+    import numpy
     from scipy.special import chdtri
 
     squares, degrees = 0.0, 0
     for arms in groups:
-        ordered = sorted(arms.values(), key=len, reverse=True)
-        for own in ordered[1:]:
-            summary = summarise([own[seed] - ordered[0][seed] for seed in own if seed in ordered[0]])
-            if summary.deviation is not None:
-                squares += (summary.count - 1) * summary.deviation**2
-                degrees += summary.count - 1
+        cells = {(arm, seed): value for arm, own in arms.items() for seed, value in own.items()}
+        parts = dict.fromkeys(itertools.chain.from_iterable(cells))
+        design = numpy.array([[part in cell for part in parts] for cell in cells], float)
+        values = numpy.array(list(cells.values()))
+        fitted, _, rank, _ = numpy.linalg.lstsq(design.T @ design, design.T @ values)
+        squares += float(((values - design @ fitted) ** 2).sum())
+        degrees += len(cells) - int(rank)
     if not degrees:
         return None
-    return Noise(deviation=math.sqrt(squares / float(chdtri(degrees, NOISE_CONFIDENCE))), degrees=degrees)
+    return Noise(deviation=math.sqrt(2 * squares / float(chdtri(degrees, NOISE_CONFIDENCE))), degrees=degrees)
 
 
 def read_noise(store: Store, plan: Plan) -> Noise | None:

@@ -1,7 +1,6 @@
 """How many seeds a verdict needs: bounds that hold, the power that is promised, and noise learned from runs."""
 
 import math
-import random
 
 import numpy
 import pytest
@@ -42,20 +41,28 @@ def test_the_seeds_needed_find_the_effect_in_four_of_five_cases(effect: float, c
 
 def test_small_effects_need_more_than_anybody_trains() -> None:
     assert seeds_needed(0.001, 1.0, ALPHA) is None
-    assert seeds_needed(0.01, 0.0, ALPHA) == 4
+    assert seeds_needed(0.01, 0.0, ALPHA) == seeds_needed(0.01, 1e-14, ALPHA) == 4
 
 
-def test_learned_noise_is_an_upper_limit_of_the_deviation_of_differences() -> None:
-    source = random.Random(3)
+@pytest.mark.parametrize("arms", [2, 12])
+def test_learned_noise_is_an_upper_limit_of_the_deviation_of_differences(arms: int) -> None:
+    generator = numpy.random.default_rng(3)
     above = 0
     for _ in range(400):
-        shared = [source.gauss(0, 1) for _ in range(5)]
-        arms = {name: {seed: shared[seed] + source.gauss(0, 0.1) for seed in range(5)} for name in "ab"}
-        noise = learned_noise([arms])
-        assert noise is not None and noise.degrees == 4
+        table = generator.normal(0, 0.1, (arms, 4)) + generator.normal(0, 1, 4) + numpy.arange(arms)[:, None]
+        cells = {f"arm {arm}": dict(enumerate(row.tolist())) for arm, row in enumerate(table)}
+        del cells["arm 1"][0]  # a run that failed
+        noise = learned_noise([cells])
+        assert noise is not None and noise.degrees == 3 * (arms - 1) - 1
         above += noise.deviation > 0.1 * math.sqrt(2)
     assert 300 <= above <= 340  # four of five
     assert learned_noise([{"a": {1: 2.0}}, {"a": {1: 2.0}, "b": {1: 3.0}}]) is None
+
+
+def test_seeds_that_change_nothing_leave_no_noise_that_counts() -> None:
+    alike = {name: dict.fromkeys(range(5), 3.0 + effect) for name, effect in (("a", 0.0), ("b", 0.1), ("c", 0.3))}
+    noise = learned_noise([alike])
+    assert noise is not None and seeds_needed(0.01, noise.deviation, ALPHA) == 4
 
 
 def test_arms_are_compared_with_the_base_arm_or_each_with_its_counterpart() -> None:
