@@ -23,7 +23,7 @@ def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, wor
     own, others = [places[arm] for arm in policy.arms], [places[arm] for arm in policy.baselines]
     differences = results.values[own] - results.values[others]
     ended = results.ended[own] & results.ended[others]
-    diverged = results.diverged[own].astype(int) - results.diverged[others]
+    diverged = _alone(results, own, others).astype(int) - _alone(results, others, own)
     waits = numpy.array([stop is not None for stop in results.stops], bool)
     skip(state, policy.arms, differences, ended, diverged)
     evidence, closed = running_evidence(differences), {closure.arm for closure in state.closures}
@@ -58,6 +58,11 @@ def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, wor
     growing = [pair[row] for pair in (policy.baselines, policy.arms) for row in map(int, open_rows)]
     wanted = seeds_ahead(policy, last, list(dict.fromkeys(growing)), open_arms=len(open_rows), workers=workers)
     return Step(state=after, seeds=wanted, ends=not rounds.is_open.any())
+
+
+def _alone(results: Results, own: list[int], others: list[int]) -> NDArray[Any]:
+    """The seeds at which a side diverged and the other has a number, as `compare` counts them."""
+    return numpy.asarray(results.diverged[own] & ~numpy.isnan(results.values[others]))
 
 
 @dataclass(kw_only=True)

@@ -264,6 +264,24 @@ def test_diverged_runs_are_counted_and_forbid_the_verdict_that_they_would_help(s
     assert worse.verdict is Verdict.WORSE
 
 
+def test_a_seed_that_the_other_side_lacks_makes_no_side_look_steadier(store: Store) -> None:
+    """The baseline diverged once too, but at a seed at which the arm has no number: that excuses nothing."""
+
+    def loss_of(claim: Claim) -> float:
+        diverges = (claim.run.settings["depth"], claim.run.seed) in ((3, 102), (2, 107))
+        return math.nan if diverges else loss_with({3: -0.2})(claim)
+
+    submit_sweep(store, DEPTHS[:2], seeds=range(100, 108))
+    (last,) = (run.id for run in store.runs(EVERYTHING) if run.settings["depth"] == 3 and run.seed == 107)
+    store.cancel(RunFilter(run_ids=(last,)), actor="test")
+    train_all(store, loss_of)
+    found = compare(store, EVERYTHING, against("depth=2"))
+    (contrast,) = found.contrasts
+    assert [group.diverged for group in found.groups] == [1, 1]
+    assert contrast.finding.verdict is Verdict.UNDECIDED and contrast.finding.held_back is Verdict.BETTER
+    assert "runs diverged at 1 seed of it and 0 of the baseline" in text_of(found)
+
+
 @pytest.mark.parametrize(("diverging", "seeds"), [((3,), "2 seeds of it and 0"), ((2, 3), "2 seeds of it and 2")])
 def test_no_seeds_are_advised_where_every_seed_diverges(store: Store, diverging: Sequence[int], seeds: str) -> None:
     submit_sweep(store, DEPTHS[:2], seeds=[100, 101])

@@ -121,7 +121,8 @@ def best_against_best(own: NDArray[Any], baseline: NDArray[Any]) -> tuple[NDArra
         t, count = paired_t(first - second)
     p = numpy.where(count >= 2, always_valid_p_value(t, numpy.maximum(count, 2)), 1.0)
     # Over the seeds that are left, a value that diverged more often may look better for that.
-    more = numpy.isinf(first).sum(axis=-1) - numpy.isinf(second).sum(axis=-1)
+    own_alone, other_alone = (numpy.isinf(a) & numpy.isfinite(b) for a, b in ((first, second), (second, first)))
+    more = own_alone.sum(axis=-1) - other_alone.sum(axis=-1)
     better = numpy.where((t < 0) & (more <= 0), p, 1.0).max(axis=-1).min(axis=-1)
     worse = numpy.where((t > 0) & (more >= 0), p, 1.0).max(axis=-2).min(axis=-1)
     return better, worse

@@ -24,7 +24,8 @@ class Pairs:
     """The differences (one side minus its baseline) over common seeds, and the seeds that gave none.
 
     `baseline_values` are the baseline's numbers of the same seeds, in the differences' scale. `diverged` counts the
-    seeds at which the side diverged; `diverged_alone` those of them at which the baseline has a number.
+    seeds at which the side diverged and the baseline has a number or diverged too: with seeds that only one side has,
+    neither could be said to diverge more often. `diverged_alone` are those at which the baseline has a number.
     """
 
     differences: Mapping[int, float]
@@ -121,7 +122,7 @@ def pair_up(own: Sequence[Side], baseline: Sequence[Side], *, scale: float = 1.0
 
 def _paired(differences: Mapping[int, float], baseline_values: Mapping[int, float], lost: Sequence[LostPair]) -> Pairs:
     """With the counts of what diverged: none of that is a pair."""
-    sides = [one.sides for one in lost]
+    sides = [one.sides for one in lost if {*one.sides} <= {Standing.DIVERGED, Standing.MEASURED}]
     return Pairs(
         differences=differences,
         baseline_values=baseline_values,

@@ -144,7 +144,10 @@ def test_a_value_that_diverged_more_often_beats_nothing() -> None:
     assert better < 0.01 and worse == 1.0
     own[0, 0] = numpy.inf
     assert best_against_best(own, baseline)[0] == 1.0
-    baseline[:, 1] = numpy.inf
+    at_missing = baseline.copy()
+    at_missing[:, 1], own[0, 1] = numpy.inf, numpy.nan
+    assert best_against_best(own, at_missing)[0] == 1.0, "a seed that the other lacks excuses nothing"
+    baseline[:, 2] = numpy.inf
     assert best_against_best(own, baseline)[0] < 0.01
 
 

@@ -179,6 +179,16 @@ def test_an_arm_that_diverged_more_often_is_never_called_better() -> None:
     assert closure.reason is ClosureReason.HELD_BACK
 
 
+def test_a_seed_that_the_other_side_lacks_makes_no_side_look_steadier() -> None:
+    """The baseline diverged once too, but at a seed at which the arm failed: that excuses nothing."""
+    policy = policy_of(1, max_seeds=8)
+    values = numpy.array([[0.0] * 8, [-1.0, -1.01, -0.99, -1.02, -1.0, -1.01, -1.0, -1.0]])
+    diverged, failed = numpy.zeros(values.shape, bool), numpy.zeros(values.shape, bool)
+    diverged[1, 1] = diverged[0, 2] = failed[1, 2] = True
+    (closure,) = swept(policy, values, [0], diverged, failed).closures
+    assert closure.reason is ClosureReason.HELD_BACK
+
+
 def test_arms_without_any_number_are_closed_at_the_first_look() -> None:
     """Each of their seeds costs a run, and none of them brings a pair."""
     policy = policy_of(2)
