@@ -15,7 +15,7 @@ from orchestrator.cli.main import run_program
 from orchestrator.comparison.judging.contrasts import Verdict
 from orchestrator.comparison.judging.robust import WinVerdict
 from orchestrator.comparison.measuring.groups import read_baseline
-from orchestrator.comparison.measuring.measures import PointChoice
+from orchestrator.comparison.measuring.measures import Goal, PointChoice
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.rendering import markdown, sentences, tables
 from orchestrator.comparison.results import Comparison, compare, recorded
@@ -207,6 +207,25 @@ def test_each_group_at_its_own_best(store: Store) -> None:
     assert any("chosen by these seeds" in table.title for table in tables(found))
     recorded(found, lambda: nullcontext(store), pytest.fail)
     assert compare(store, EVERYTHING, Question(tune="lr_mult")).is_recorded
+
+
+@pytest.mark.parametrize("goal", [Goal.LOWER, Goal.HIGHER])
+@pytest.mark.parametrize(("diverged", "verdict"), [(0, Verdict.BETTER), (1, Verdict.UNDECIDED)])
+def test_a_value_that_diverged_more_often_is_not_the_best_one(
+    store: Store, goal: Goal, diverged: int, verdict: Verdict
+) -> None:
+    """At lr_mult 2 depth 3 has its best mean, over the one seed that came through."""
+
+    def loss_of(claim: Claim) -> float:
+        depth, lr = claim.run.settings["depth"], claim.run.settings["lr_mult"]
+        if depth == 3 and claim.run.run_num <= {1.0: diverged, 2.0: 7}[lr]:
+            return math.nan
+        loss = 3.8 - 0.3 * lr * (depth == 3) + noise(claim)
+        return loss if goal is Goal.LOWER else -loss
+
+    grid(store, loss_of, arms=[arm for arm in LENGTHS if arm["lr_mult"] > 0.5], seeds=8)
+    _, deep = compare(store, EVERYTHING, Question(tune="lr_mult", goal=goal)).tuned
+    assert (deep.value, deep.seeds, deep.verdict) == (1.0, 8 - diverged, verdict)
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,12 @@ def _corrected(found: Sequence[tuple[float, float]], values: int, size: int) -> 
 
 
 def _best(table: NDArray[Any], usable: Sequence[bool]) -> tuple[int, float, int]:
-    """The place of the usable value with the lowest mean, that mean, and over how many seeds it is."""
-    finite = numpy.isfinite(table)
+    """The place of the usable value with the lowest mean, of those that diverged least often (over the seeds that came
+    through, the others may look better only for that), that mean, and over how many seeds it is."""
+    finite, diverged = numpy.isfinite(table), numpy.isinf(table).sum(axis=1)
     counts = finite.sum(axis=1)
     means = numpy.where(finite, table, 0.0).sum(axis=1) / numpy.maximum(counts, 1)
-    best = int(numpy.where(usable & (counts > 0), means, numpy.inf).argmin())
+    is_candidate = usable & (counts > 0)
+    is_candidate &= diverged == diverged.min(initial=table.shape[1], where=is_candidate)
+    best = int(numpy.where(is_candidate, means, numpy.inf).argmin())
     return best, float(means[best]), int(counts[best])
