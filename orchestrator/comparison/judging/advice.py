@@ -38,8 +38,9 @@ class Advice:
     is_early: bool = False
 
 
-def advise(difference: Summary, alpha: float, margin: float | None = None) -> Advice:
-    """What to add for a verdict at the level `alpha`; with a `margin`, also for one within it."""
+def advise(difference: Summary, alpha: float, margin: float | None = None, *, diverged: int = 0) -> Advice:
+    """What to add for a verdict at the level `alpha`; with a `margin`, also for one within it. As many of the further
+    seeds give no pair as of the seeds so far, of which `diverged` did not."""
     count = difference.count
     if count < FEWEST_PAIRS_ADVISED_ON or difference.mean is None or difference.deviation is None:
         begin = max(PAIRS_TO_BEGIN_WITH, fewest_pairs(alpha)) - count
@@ -47,10 +48,9 @@ def advise(difference: Summary, alpha: float, margin: float | None = None) -> Ad
     # Differences that are all the same have no spread to speak of.
     deviation = max(difference.deviation, 1e-12 * abs(difference.mean)) or 1.0
     chances = decided(difference.mean / deviation, count, alpha, None if margin is None else margin / deviation)
-    soon, likely = (
-        next((further for further, chance in zip(_FURTHER, chances, strict=True) if chance >= share), None)
-        for share in (SOON, LIKELY)
-    )
+    enough = [-(-further * (count + diverged) // count) for further in _FURTHER]
+    few = [(seeds, chance) for seeds, chance in zip(enough, chances, strict=True) if seeds <= MOST_FURTHER_PAIRS]
+    soon, likely = (next((seeds for seeds, chance in few if chance >= share), None) for share in (SOON, LIKELY))
     return Advice(soon=soon, likely=likely)
 
 

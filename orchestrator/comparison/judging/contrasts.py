@@ -193,6 +193,7 @@ def _finding(
         verdict = Verdict.UNDECIDED
     is_stuck = pairs.lost_to_divergence or pairs.out_of_reach
     is_open = verdict is Verdict.UNDECIDED and held_back is None and not is_stuck
+    diverged = pairs.diverged_alone + pairs.baseline_diverged_alone + pairs.both_diverged
     return Finding(
         difference=difference,
         p_value=p_values[0] if known else None,
@@ -200,7 +201,7 @@ def _finding(
         verdict=verdict,
         is_within_margin=is_within and not is_forbidden(Verdict.NO_DIFFERENCE, more, goal),
         held_back=held_back,
-        advice=advise(difference.summary, level, margin) if is_open else None,
+        advice=advise(difference.summary, level, margin, diverged=diverged) if is_open else None,
     )
 
 

@@ -102,6 +102,20 @@ def test_the_advised_seeds_decide_it_as_often_as_said(first: int, arms: int, swe
     assert 0.2 <= soon < likely
 
 
+def test_the_advised_seeds_decide_it_where_half_of_them_diverge() -> None:
+    generator, kept = numpy.random.default_rng(4), []
+    for effect in generator.normal(0, 2, 600):
+        differences, lost = generator.standard_normal(250) + effect, int(generator.negative_binomial(5, 0.5))
+        first = dict(enumerate(differences[:5].tolist()))
+        pairs = Pairs(differences=first, baseline_values={}, diverged=lost, diverged_alone=lost)
+        # The side that looks better is the one that did not diverge: no verdict is held back.
+        (finding,) = findings([pairs], Goal.LOWER if sum(first.values()) > 0 else Goal.HIGHER)
+        if finding.advice is not None and finding.advice.likely is not None:
+            further = int(generator.binomial(finding.advice.likely, 0.5))
+            kept.append(bool(by_t(differences[None, : 5 + further])[0, 4:].any()))
+    assert 0.6 <= numpy.mean(kept) <= 0.8
+
+
 @pytest.mark.parametrize("pairs", [8, 20])
 def test_healthy_arms_are_hardly_ever_warned_of(pairs: int) -> None:
     skewed, unequal, outlying, _ = warned(20_000, pairs, NOISES["normal"])
