@@ -16,10 +16,11 @@ from typing import Any
 import numpy
 
 from orchestrator.comparison.judging.bounds import VILLE, Bound
-from orchestrator.comparison.judging.contrasts import Pairs, Verdict, findings
+from orchestrator.comparison.judging.contrasts import findings
 from orchestrator.comparison.judging.policy import REJECTED, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.comparison.judging.running_evidence import running_evidence
 from orchestrator.comparison.measuring.measures import Goal
+from orchestrator.comparison.measuring.pairs import Pairs
 from orchestrator.growth import decide as decisions
 from orchestrator.growth import race
 from orchestrator.growth.steps import Results
@@ -85,7 +86,7 @@ def by_hand(values: Any, *, cap: int, first: int) -> Outcome:
     while True:
         differences = values[1:, :seeds] - values[:1, :seeds]
         found = findings([_pairs(row) for row in differences], Goal.LOWER)
-        asked = [one.further_seeds for one in found if one.verdict is Verdict.UNDECIDED and one.further_seeds]
+        asked = [one.advice.likely for one in found if one.advice is not None and one.advice.likely is not None]
         if not asked or seeds == cap:
             return Outcome(runs=(arms + 1) * seeds, said=[one.verdict for one in found])
         seeds = min(cap, seeds + max(asked))
@@ -99,7 +100,7 @@ def fixed(values: Any, *, cap: int) -> Outcome:
 
 
 def _pairs(row: Any) -> Pairs:
-    return Pairs(differences=dict(enumerate(map(float, row))), lost=(), diverged=0, baseline_diverged=0)
+    return Pairs(differences=dict(enumerate(map(float, row))), baseline_values={})
 
 
 def measure(effects: Sequence[float], *, sweeps: int, cap: int, first: int, seed: int) -> None:

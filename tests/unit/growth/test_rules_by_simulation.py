@@ -8,9 +8,11 @@ import pytest
 from benchmarks.decide import (
     NOISES,
     at_once,
+    by_hand,
     decide,
     false_verdicts,
     family_errors,
+    fixed,
     margin_errors,
     normal,
     policy_of,
@@ -90,3 +92,14 @@ def test_the_best_of_many_is_seldom_lost(spread: float, races: int) -> None:
         assert said.count(ClosureReason.BEST) == 1
         lost += said[int(numpy.argmin(effects))] == ClosureReason.NOT_BEST
     assert lost / races <= most(races)
+
+
+def test_decide_needs_fewer_runs_than_the_loop_by_hand_and_a_fixed_number_of_seeds() -> None:
+    generator, policy = numpy.random.default_rng(8), policy_of(3)
+    by_habit, at_the_end, spent = [], [], []
+    for _ in range(20):
+        values = normal(generator, (4, 20)) + numpy.array([[0.0], [0.0], [1.0], [3.0]])
+        by_habit.append(by_hand(values, cap=20, first=3).runs)
+        at_the_end.append(fixed(values, cap=20).runs)
+        spent.append(decide(policy, values).runs)
+    assert sum(spent) < 0.7 * sum(by_habit) and sum(spent) < 0.7 * sum(at_the_end)
