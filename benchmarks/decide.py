@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy
 
+from benchmarks.simulated_sweeps import in_two_modes
 from orchestrator.comparison.judging.bounds import VILLE, Bound
 from orchestrator.comparison.judging.contrasts import findings
 from orchestrator.comparison.judging.policy import REJECTED, ClosureReason, DecidePolicy, PolicyState
@@ -140,6 +141,12 @@ def measure_race(arms: int, *, spread: float, sweeps: int, cap: int, first: int,
     print(f"race of {arms:2} arms, spread {spread}: runs {numpy.mean(runs):5.2f}  best lost {numpy.mean(lost):7.4f}")
 
 
+def _in_two_modes(generator: numpy.random.Generator, size: tuple[int, ...]) -> Any:
+    values = in_two_modes(generator, size)
+    values[:, 0] = generator.standard_normal(values[:, 0].shape)
+    return values
+
+
 NOISES: Mapping[str, Noise] = MappingProxyType(
     {
         "normal": lambda generator, size: generator.standard_normal(size),
@@ -149,6 +156,7 @@ NOISES: Mapping[str, Noise] = MappingProxyType(
         "exponential": lambda generator, size: generator.exponential(size=size) - 1,
         "exponential, arm twice as noisy": lambda generator, size: _scaled(generator.exponential(size=size) - 1, 2.0),
         "exponential, arm ten times": lambda generator, size: _scaled(generator.exponential(size=size) - 1, 10.0),
+        "normal, arm in two modes": _in_two_modes,
     }
 )
 

@@ -50,6 +50,11 @@ def spiking(generator: Generator, size: Any) -> Any:
     return generator.standard_normal(size) + 20 * ((generator.random(size) < 0.1) - 0.1)
 
 
+def in_two_modes(generator: Generator, size: Any) -> Any:
+    """Normal noise around one of two values that lie 20 deviations apart, each in half of the runs; of mean 0."""
+    return generator.standard_normal(size) + 20 * ((generator.random(size) < 0.5) - 0.5)
+
+
 def autocorrelated(generator: Generator, size: Any) -> Any:
     """Normal noise whose neighbouring seeds (the last axis) correlate with 0.3."""
     noise = generator.standard_normal(size)
@@ -71,6 +76,7 @@ NOISES: Mapping[str, DrawBoth] = {
     "exponential, the arm twice as noisy": arm_and_baseline(exponential, scale=2),
     "exponential, the arm ten times as noisy": arm_and_baseline(exponential, scale=10),
     "normal, the arm spikes in one run of ten": arm_and_baseline(normal, spiking),
+    "normal, the arm in two modes": arm_and_baseline(normal, in_two_modes),
     "normal, seeds correlated with 0.3": arm_and_baseline(autocorrelated),
 }
 
@@ -212,6 +218,18 @@ def advice_kept(
                 asked[place] += 1
                 kept[place] += corrected[sweep, first_seeds + further - 1, arm] <= ALPHA
     return kept[0] / max(1, asked[0]), kept[1] / max(1, asked[1])
+
+
+def false_rate_of_added_arms(sweeps: int, arms: int, seeds: int, *, seed: int = 0) -> float:
+    """The share of sweeps with a false verdict, where an equal arm with all its seeds is added whenever no arm has one,
+    with a look after every seed."""
+    p_values = p_by_look(family(numpy.random.default_rng(seed), sweeps, [0.0] * arms, seeds, normal))
+    wrong = numpy.zeros(sweeps, bool)
+    for number in range(arms):
+        earlier = numpy.repeat(p_values[:, :number, -1:], seeds, axis=-1)
+        looks = numpy.concatenate([earlier, p_values[:, number : number + 1]], axis=1)
+        wrong |= (holm(numpy.moveaxis(looks, 1, -1)) <= ALPHA).any(axis=(1, 2))
+    return float(wrong.mean())
 
 
 def false_tuning_rate(sweeps: int, means: Sequence[float], seeds: int, *, groups: int = 1, seed: int = 0) -> float:

@@ -20,6 +20,7 @@ from benchmarks.simulated_sweeps import (
     ever,
     exponential,
     false_effect_rate,
+    false_rate_of_added_arms,
     false_tuning_rate,
     false_verdict_rate,
     heavy_tailed,
@@ -141,6 +142,12 @@ def main() -> None:
         "of one arm, a look after every seed up to 200",
         ["noise of a run", "always valid", "plain t-test", "seeds won"],
         _every_look(),
+    )
+    table(
+        f"Rule: always-valid t-test, Holm. False verdicts of {ONE_ARM_SWEEPS:,} sweeps where an equal arm with 50 "
+        "seeds is added whenever no arm has a verdict, a look after every seed",
+        ["arms in the end", "false"],
+        ([str(arms), percent(false_rate_of_added_arms(ONE_ARM_SWEEPS, arms, 50))] for arms in (1, 5, 20)),
     )
     table(
         "Rules: always-valid t-test, seeds won. Seeds until a verdict, a look after every seed: 50 / 80 / 95 % of "

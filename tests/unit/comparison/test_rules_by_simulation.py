@@ -14,6 +14,7 @@ from benchmarks.simulated_sweeps import (
     ever,
     exponential,
     false_effect_rate,
+    false_rate_of_added_arms,
     false_tuning_rate,
     false_verdict_rate,
     family,
@@ -66,7 +67,13 @@ def test_false_verdicts_of_a_look_after_every_seed(sweeps: int) -> None:
 def test_the_noise_that_docs_warn_of_does_harm() -> None:
     assert ever(1_500, 200, NOISES["exponential, the arm ten times as noisy"], by_t) > 0.08
     assert ever(1_500, 200, NOISES["normal, the arm spikes in one run of ten"], by_t) > 0.3
+    assert ever(1_500, 200, NOISES["normal, the arm in two modes"], by_t) > 0.1
     assert ever(1_500, 200, NOISES["normal, seeds correlated with 0.3"], by_t) > 0.08
+
+
+def test_adding_arms_until_one_wins_is_more_often_wrong_as_the_docs_say() -> None:
+    assert false_rate_of_added_arms(2_000, 1, 50) <= BOUND
+    assert 0.06 < false_rate_of_added_arms(2_000, 20, 50) < 0.1
 
 
 @pytest.mark.parametrize("sweeps", [1_500, pytest.param(20_000, marks=pytest.mark.long)])
