@@ -1,12 +1,13 @@
 """From a question to its figure: the comparison is made, along training too if that is to be shown, and drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy
 
 from orchestrator.comparison.judging.bounds import VILLE
+from orchestrator.comparison.judging.contrasts import Contrast
 from orchestrator.comparison.judging.policy import policy_of
 from orchestrator.comparison.measuring.measures import PointChoice
 from orchestrator.comparison.questions import Question
@@ -79,23 +80,33 @@ def plot_differences(store: Store, question: Question, drawing: DifferenceDrawin
     return DrawnDifferences(figure=figure, differences=len(shown.all_contrasts), comparison=comparison)
 
 
-def _evidence(store: Store, comparison: Comparison) -> float:
-    """That by which the intervals are: of the sweep's policy, if the verdicts are its."""
+def _evidence(store: Store, comparison: Comparison) -> Callable[[Contrast, int], float]:
+    """That by which a contrast's interval after so many pairs is: of the sweep's policy, if the verdict is its."""
     record = store.policy(comparison.sweeps[0]) if comparison.rule else None
-    return (VILLE if record is None else policy_of(record).bound).evidence(1)
+    policy = None if record is None else policy_of(record)
+
+    def needed(contrast: Contrast, pairs: int) -> float:
+        if policy is None or {*policy.arms}.isdisjoint(contrast.arms):
+            return VILLE.evidence(1)
+        return policy.evidence_of_interval(pairs)
+
+    return needed
 
 
-def _after_each_pair(comparison: Comparison, evidence: float) -> list[ContrastsAt]:
+def _after_each_pair(comparison: Comparison, evidence: Callable[[Contrast, int], float]) -> list[ContrastsAt]:
     """The contrasts as they were after each pair, in the order of seeds."""
     contrasts = comparison.all_contrasts
     values = [[value for _, value in sorted(one.pairs.differences.items())] for one in contrasts]
+
+    def after(one: Contrast, differences: Sequence[float]) -> Contrast:
+        difference = paired_difference(differences, evidence=evidence(one, len(differences)))
+        return replace(one, finding=replace(one.finding, difference=difference))
+
     return [
         ContrastsAt(
             x=pairs,
             contrasts=[
-                replace(one, finding=replace(one.finding, difference=paired_difference(own[:pairs], evidence=evidence)))
-                for one, own in zip(contrasts, values, strict=True)
-                if len(own) >= pairs
+                after(one, own[:pairs]) for one, own in zip(contrasts, values, strict=True) if len(own) >= pairs
             ],
         )
         for pairs in range(2, max(map(len, values)) + 1)

@@ -252,8 +252,10 @@ def test_intervals_narrow_seed_by_seed(swept: Store) -> None:
     assert "always-valid 95 % intervals after so many pairs" in drawn.figure.get_supxlabel()
 
 
-def test_a_growing_sweep_is_drawn_by_its_policys_bound(store: Store) -> None:
-    sweep = test_policies.submitted(store, test_policies.declaration(margin=0.05))
+@pytest.mark.parametrize(("first_look", "evidence"), [(3, "10"), (8, "4.17")])
+def test_a_growing_sweep_is_drawn_by_its_policys_bound(store: Store, first_look: int, evidence: str) -> None:
+    """That bound holds from the first look on: before, there is no interval."""
+    sweep = test_policies.submitted(store, test_policies.declaration(margin=0.05, first_look=first_look))
     worker = register_worker(store)
     while test_policies.train_one(store, worker) is not None:
         test_policies.steps(store)
@@ -267,4 +269,5 @@ def test_a_growing_sweep_is_drawn_by_its_policys_bound(store: Store) -> None:
     pairs = len(one.pairs.differences)
     ends = [y for x, y in band.get_paths()[0].vertices if x == pairs]
     assert min(ends) == pytest.approx(interval.low) and max(ends) == pytest.approx(interval.high)
-    assert "by evidence of 10" in drawn.figure.get_supxlabel().replace("\n", " ")
+    assert min(x for x, _ in band.get_paths()[0].vertices) == first_look
+    assert f"by evidence of {evidence}" in drawn.figure.get_supxlabel().replace("\n", " ")
