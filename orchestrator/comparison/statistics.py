@@ -158,19 +158,3 @@ def fewest_pairs(alpha: float) -> int:
 def _around(mean: float, deviation: float, count: int, limit: float) -> Interval:
     half = limit * deviation / math.sqrt(count)
     return Interval(low=mean - half, high=mean + half)
-
-
-def paired_t(differences: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
-    """The t-statistics of the finite differences along the last axis, and how many those are; 0 below two."""
-    import numpy
-
-    finite = numpy.isfinite(differences)
-    count = finite.sum(axis=-1)
-    number = numpy.maximum(count, 1)
-    kept = numpy.where(finite, differences, 0.0)
-    mean = kept.sum(axis=-1) / number
-    squares = numpy.where(finite, (kept - mean[..., None]) ** 2, 0.0).sum(axis=-1)
-    error = numpy.sqrt(squares / numpy.maximum(count - 1, 1) / number)
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        t = numpy.where(mean == 0, 0.0, mean / error)
-    return numpy.where(count >= 2, t, 0.0), count

@@ -15,10 +15,11 @@ import numpy
 from numpy.typing import NDArray
 
 from orchestrator.comparison.judging.contrasts import Verdict
+from orchestrator.comparison.judging.running_evidence import running_evidence
 from orchestrator.comparison.measuring.groups import Grouping
 from orchestrator.comparison.measuring.measures import NO_RUN, Goal, Measured, Standing
 from orchestrator.comparison.measuring.pairs import Side
-from orchestrator.comparison.statistics import ALPHA, always_valid_p_value, holm, paired_t
+from orchestrator.comparison.statistics import ALPHA, holm
 from orchestrator.errors import UsageError
 from orchestrator.sweep.arm_labels import arm_label
 from orchestrator.sweep.options import value_text
@@ -117,14 +118,14 @@ def best_against_best(own: NDArray[Any], baseline: NDArray[Any]) -> tuple[NDArra
     for one value of the setting and one group, that some value of `own` beats all of `baseline`, and the other way
     round."""
     first, second = own[..., :, None, :], baseline[..., None, :, :]
-    with numpy.errstate(invalid="ignore"):
-        t, count = paired_t(first - second)
-    p = numpy.where(count >= 2, always_valid_p_value(t, numpy.maximum(count, 2)), 1.0)
+    are_pairs = numpy.isfinite(first) & numpy.isfinite(second)
+    found = running_evidence(numpy.subtract(first, second, out=numpy.full(are_pairs.shape, numpy.nan), where=are_pairs))
+    mean, p = found.mean[..., -1], numpy.exp(-numpy.maximum(found.log_evidence[..., -1], 0.0))
     # Over the seeds that are left, a value that diverged more often may look better for that.
     own_alone, other_alone = (numpy.isinf(a) & numpy.isfinite(b) for a, b in ((first, second), (second, first)))
     more = own_alone.sum(axis=-1) - other_alone.sum(axis=-1)
-    better = numpy.where((t < 0) & (more <= 0), p, 1.0).max(axis=-1).min(axis=-1)
-    worse = numpy.where((t > 0) & (more >= 0), p, 1.0).max(axis=-2).min(axis=-1)
+    better = numpy.where((mean < 0) & (more <= 0), p, 1.0).max(axis=-1).min(axis=-1)
+    worse = numpy.where((mean > 0) & (more >= 0), p, 1.0).max(axis=-2).min(axis=-1)
     return better, worse
 
 
