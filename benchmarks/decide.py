@@ -202,6 +202,20 @@ def margin_errors(*, shift: float, margin: float, cap: int, first: int, sweeps: 
     return float((abs(found.mean) + half <= margin)[:, first - 1 :].any(axis=1).mean())
 
 
+def differences_of_verdicts(effect: float, *, sweeps: int, seed: int) -> tuple[float, float]:
+    """The mean difference that verdicts on one arm name, and the share of their intervals that hold the true one."""
+    generator, policy = numpy.random.default_rng(seed), policy_of(1)
+    means, held = [], []
+    for _ in range(sweeps):
+        values = normal(generator, (2, policy.max_seeds)) + numpy.array([[0.0], [effect]])
+        present = dict.fromkeys(policy.everyone, policy.max_seeds)
+        (closure,) = decisions.next_step(policy, results_of(policy, values, present), PolicyState()).state.closures
+        if closure.reason in REJECTED and closure.low is not None and closure.high is not None:
+            means.append(closure.mean or 0.0)
+            held.append(closure.low <= effect <= closure.high)
+    return float(numpy.mean(means)), float(numpy.mean(held))
+
+
 def step_seconds(arms: int, seeds: int) -> float:
     """The processor time of one step of a sweep with every seed there, in seconds."""
     policy = policy_of(arms, max_seeds=seeds)
@@ -238,6 +252,11 @@ def main() -> None:
     for margin in (0.5, 1.0, 2.0):
         share = margin_errors(shift=margin, margin=margin, cap=20, first=3, sweeps=wanted.sweeps * 20, seed=4)
         print(f"arms that differ by the margin of {margin} and are called equal: {100 * share:.1f} %")
+    for effect in (0.5, 1.0, 2.0, 3.0):
+        mean, held = differences_of_verdicts(effect, sweeps=wanted.sweeps * 5, seed=6)
+        print(
+            f"verdicts on a difference of {effect}: {mean:.2f} in the mean; {100 * held:.0f} % of the intervals hold it"
+        )
     print(f"one step of 1,000 arms x 20 seeds: {step_seconds(1000, 20) * 1000:.0f} ms")
 
 

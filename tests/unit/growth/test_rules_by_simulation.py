@@ -10,6 +10,7 @@ from benchmarks.decide import (
     at_once,
     by_hand,
     decide,
+    differences_of_verdicts,
     false_verdicts,
     family_errors,
     fixed,
@@ -103,3 +104,9 @@ def test_decide_needs_fewer_runs_than_the_loop_by_hand_and_a_fixed_number_of_see
         at_the_end.append(fixed(values, cap=20).runs)
         spent.append(decide(policy, values).runs)
     assert sum(spent) < 0.7 * sum(by_habit) and sum(spent) < 0.7 * sum(at_the_end)
+
+
+def test_the_difference_of_a_verdict_is_too_large_in_the_mean_and_its_interval_right() -> None:
+    """The arms that look better than they are get their verdicts first."""
+    mean, held = differences_of_verdicts(1.0, sweeps=600, seed=9)
+    assert 1.1 < mean < 1.25 and held > 0.95
