@@ -64,13 +64,12 @@ def _round(
     numbers = {row: int((~numpy.isnan(losses[row, :seeds])).sum()) for row in ready}
     reasons = {row: ClosureReason.NO_PAIRS for row in ready if not numbers[row]}
     runners = [row for row in ready if numbers[row]]
-    times = diverged[:, :seeds].sum(axis=1)
-    out = [row for row in runners if _is_beaten(policy, losses[:, :seeds], times, row, runners)]
+    out = [row for row in runners if _is_beaten(policy, losses[:, :seeds], diverged[:, :seeds], row, runners)]
     reasons |= dict.fromkeys(out, ClosureReason.NOT_BEST)
     left = [row for row in runners if row not in out]
     is_over = (seeds == policy.max_seeds and len(ready) == len(racing)) or len(racing) - len(reasons) == 1
     if left and is_over:
-        best = _best_of(policy, losses[:, :seeds], times, left)
+        best = _best_of(policy, losses[:, :seeds], diverged[:, :seeds].sum(axis=1), left)
         reasons |= {row: ClosureReason.BEST if row == best else ClosureReason.CAP for row in left}
     return [
         Closure(arm=policy.everyone[row], seeds=seeds, reason=reason, pairs=numbers[row])
@@ -92,8 +91,10 @@ def _best_of(policy: DecidePolicy, losses: NDArray[Any], diverged: NDArray[Any],
 def _is_beaten(
     policy: DecidePolicy, losses: NDArray[Any], diverged: NDArray[Any], row: int, runners: Sequence[int]
 ) -> bool:
-    """Whether another runner that did not diverge more often is surely better than `row`."""
-    others = [other for other in runners if other != row and diverged[other] <= diverged[row]]
+    """Whether another runner is surely better than `row`, and did not diverge more often where `row` has a number than
+    `row` did where it has one."""
+    more = (diverged & ~numpy.isnan(losses[row])).sum(axis=1) - (diverged[row] & ~numpy.isnan(losses)).sum(axis=1)
+    others = [other for other in runners if other != row and more[other] <= 0]
     if not others:
         return False
     found = running_evidence(losses[row] - losses[others])

@@ -179,14 +179,16 @@ def test_an_arm_that_diverged_more_often_is_never_called_better() -> None:
     assert closure.reason is ClosureReason.HELD_BACK
 
 
-def test_a_seed_that_the_other_side_lacks_makes_no_side_look_steadier() -> None:
+@pytest.mark.parametrize("best_arm", [False, True])
+def test_a_seed_that_the_other_side_lacks_makes_no_side_look_steadier(best_arm: bool) -> None:
     """The baseline diverged once too, but at a seed at which the arm failed: that excuses nothing."""
-    policy = policy_of(1, max_seeds=8)
+    given: dict[str, Any] = {"max_seeds": 8, "futility": None, "best_arm": best_arm}
+    policy = policy_of(2, baselines=(), **given) if best_arm else policy_of(1, **given)
     values = numpy.array([[0.0] * 8, [-1.0, -1.01, -0.99, -1.02, -1.0, -1.01, -1.0, -1.0]])
     diverged, failed = numpy.zeros(values.shape, bool), numpy.zeros(values.shape, bool)
     diverged[1, 1] = diverged[0, 2] = failed[1, 2] = True
-    (closure,) = swept(policy, values, [0], diverged, failed).closures
-    assert closure.reason is ClosureReason.HELD_BACK
+    reasons = {closure.reason for closure in swept(policy, values, [0], diverged, failed).closures}
+    assert reasons == ({ClosureReason.BEST, ClosureReason.CAP} if best_arm else {ClosureReason.HELD_BACK})
 
 
 def test_arms_without_any_number_are_closed_at_the_first_look() -> None:
