@@ -34,6 +34,9 @@ DEMO = {
 class PlainBlock(nn.Module):
     """The recipe's block: dense mask, torch's own attention, one head."""
 
+    distance: torch.Tensor
+    above: torch.Tensor
+
     def __init__(self, width: int, length: int) -> None:
         super().__init__()
         self.query_key, self.inner, self.width = width // 8, 2 * width, width

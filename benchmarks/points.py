@@ -110,9 +110,9 @@ def main() -> None:
         step.append(cpu_seconds_a_step(settings, data, counting))
         made = counting.last
         assert made is not None
-        point.append(cpu_seconds_a_call(lambda reporter, made=made: reporter.point(made), given.messages))  # type: ignore[misc]
+        point.append(cpu_seconds_a_call(lambda reporter, made=made: reporter.point(made), given.messages))
         alive = Progress(phase=Phase.TRAIN, step=1)
-        progress.append(cpu_seconds_a_call(lambda reporter, alive=alive: reporter.progress(alive), given.messages))  # type: ignore[misc]
+        progress.append(cpu_seconds_a_call(lambda reporter, alive=alive: reporter.progress(alive), given.messages))
     calls = counting.asked / given.steps
     cost = statistics.median(point) + calls * statistics.median(progress)
     figures = {

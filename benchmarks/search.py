@@ -25,8 +25,7 @@ import numpy
 
 from benchmarks.decide import results_of
 from hlbgpt_core.points import Split
-from orchestrator.comparison.judging.policy import DecidePolicy, PolicyState
-from orchestrator.comparison.judging.policy import Reason as Closed
+from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState
 from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth import decide
@@ -156,9 +155,14 @@ def deliver_confirmed(surface: Surface, policy: SearchPolicy, generator: numpy.r
     results, choices, state, cost = search(surface, policy, generator)
     decided = confirmation_of(policy, results, state.arms, first_seed=1000)
     best = min((arm for arm in results if results[arm].final is not None), key=lambda arm: results[arm].final or 0.0)
-    said = {"searched": float(results[best].final or 0.0), "true_of_best": float(surface.truth(choices[best])[-1])}
+    found = Delivered(
+        true=float(surface.truth(choices[state.arms[0]])[-1]),
+        searched=float(results[best].final or 0.0),
+        true_of_best=float(surface.truth(choices[best])[-1]),
+        cost=cost,
+    )
     if decided is None:
-        return Delivered(true=float(surface.truth(choices[state.arms[0]])[-1]), cost=cost, **said)
+        return found
     values = numpy.array(
         [[surface.run(choices[arm], generator)[-1] for _ in range(decided.max_seeds)] for arm in decided.everyone]
     )
@@ -166,14 +170,14 @@ def deliver_confirmed(surface: Surface, policy: SearchPolicy, generator: numpy.r
     means = {arm: float(values[row, : seeds[arm]].mean()) for row, arm in enumerate(decided.everyone)}
     chosen = min(better or [state.arms[0]], key=lambda arm: means[arm])
     own = values[list(decided.everyone).index(chosen), : seeds[chosen]]
-    interval = paired_difference(own, evidence=decided.bound.evidence(1)).always_valid_interval
+    interval = paired_difference(own.tolist(), evidence=decided.bound.evidence(1)).always_valid_interval
     true = float(surface.truth(choices[chosen])[-1])
-    return Delivered(
+    return replace(
+        found,
         true=true,
         cost=cost + sum(seeds.values()),
         confirmed=means[chosen],
         holds=None if interval is None else interval.low <= true <= interval.high,
-        **said,
     )
 
 
@@ -184,7 +188,7 @@ def _decided(policy: DecidePolicy, values: Any) -> tuple[dict[str, int], list[st
         step = decide.next_step(policy, results_of(policy, values, present), state)
         state, ends = step.state, step.ends
         present |= {arm: max(present[arm], seeds) for arm, seeds in step.seeds.items()}
-    return present, [closure.arm for closure in state.closures if closure.reason is Closed.BETTER]
+    return present, [closure.arm for closure in state.closures if closure.reason is ClosureReason.BETTER]
 
 
 def measure(surface: Surface, *, trials: int, searches: int) -> None:
@@ -321,7 +325,7 @@ def load() -> list[Surface]:
     """The surfaces that are kept."""
     arrays = ("places", "weights", "means", "noise")
     return [
-        Surface(**{name: numpy.array(value) if name in arrays else value for name, value in one.items()})
+        Surface(**one | {name: numpy.array(one[name]) for name in arrays})
         for one in json.loads(KEPT.read_text(encoding="utf-8"))
     ]
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import BinaryIO
+from typing import IO
 
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
 from worker.trainer.messages import (
@@ -35,7 +35,7 @@ class Outbox:
     all else about a point. Other messages take what lies here with them at once.
     """
 
-    def __init__(self, pipe: BinaryIO) -> None:
+    def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
         self._queue: deque[Message] = deque()
         self._wake = threading.Event()
