@@ -162,8 +162,8 @@ def gather(store: Store, notice: Notice) -> Told:
 @contextlib.contextmanager
 def _teller_lock(location: StoreLocation) -> Iterator[bool]:
     """Hold the lock of this host's teller; False while another holds it."""
-    name = f"{socket.gethostname()} {location.public}"
-    file = f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    name = f"{socket.gethostname()} {location.public}".encode(errors="surrogateescape")
+    file = f"{hashlib.sha256(name).hexdigest()[:16]}.lock"
     with contextlib.ExitStack() as held:
         try:
             folder = commands_folder()

@@ -27,13 +27,14 @@ def call(
     try:
         # A file, not a pipe: a command that does not read it blocks nobody.
         with tempfile.TemporaryFile() as told:
-            told.write(text.encode())
+            told.write(text.encode(errors="backslashreplace"))  # of a path's bytes JSON takes these escapes
             told.seek(0)
             process = subprocess.Popen(
-                # Bytes, so names come through as UTF-8 in any locale.
+                # Bytes, so names come through as UTF-8 in any locale, and paths as they are.
                 [b"/bin/sh", b"-c", command.line.encode()],
                 cwd=command.folder if here else os.path.expanduser("~"),  # noqa: PTH111
-                env=dict(os.environb) | {name.encode(): value.encode() for name, value in environment.items()},
+                env=dict(os.environb)
+                | {name.encode(): value.encode(errors="surrogateescape") for name, value in environment.items()},
                 stdin=told,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -1,6 +1,7 @@
 """Notices: each end of a sweep and each failed run is noted once, and told at least once, on both databases."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -14,11 +15,11 @@ from orchestrator.errors import UsageError
 from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
 from orchestrator.notify.commands import find_command, keep_command
-from orchestrator.notify.delivering import DeliveryTiming, Teller, may_be_told
+from orchestrator.notify.delivering import DeliveryTiming, Teller, may_be_told, teller_at_work
 from orchestrator.queue.notices import NOTICE_TRIES, NoticeKind, NotifyMark
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason
-from orchestrator.store import Store, parse_location
+from orchestrator.store import OpenMode, Store, open_store, parse_location
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, new_sweep, point, register, submit
 
@@ -273,6 +274,20 @@ def test_one_teller_a_host_is_at_work(store: Store, clock: VirtualClock, own_fol
     teller(store, clock, sleep=and_meanwhile).tell_all()
     assert inner and not any(inner)
     assert (own_folder / "told").read_text() == "\n"
+
+
+def test_a_database_whose_name_is_no_utf_8_is_told_of(
+    clock: VirtualClock, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_folder)
+    place = os.fsdecode(bytes(own_folder) + b"/\xff.db")
+    with open_store(place, mode=OpenMode.CREATE) as store:
+        submit(store, notify=keep_command('cat > told; printf %s "$HLBQ_DB" > place'))
+        store.cancel(ALL, "ada")
+        assert may_be_told(store) and not teller_at_work(store.location)
+        assert teller(store, clock).tell_all() and store.undelivered() == []
+    assert json.loads((own_folder / "told").read_bytes())["database"] == place
+    assert os.fsdecode((own_folder / "place").read_bytes()) == place
 
 
 def test_a_home_that_knows_no_locks_keeps_nobody_from_being_told(
