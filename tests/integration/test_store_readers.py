@@ -129,6 +129,16 @@ def test_curves_come_by_run_split_and_step_whatever_the_page(
     assert of_val == [(1, 3), (4, 9), (6, 2)]
 
 
+def test_the_last_point_of_a_metric_is_not_one_of_another_case(store: Store) -> None:
+    submit(store)
+    lease = claim(store, register(store)).lease
+    points = [point(1, Split.VAL, extra={"Norm": 1.0}), point(2, Split.VAL, extra={"norm": 2.0})]
+    store.flush(lease, points=points)
+    for metric, value in (("Norm", 1.0), ("norm", 2.0)):
+        (found,) = store.runs_with_curves(ALL, Split.VAL, (metric,), last=True)
+        assert list(found.curves[Split.VAL][metric]) == [value]
+
+
 def test_counts_name_every_state(store: Store) -> None:
     submit(store, seeds=3)
     claim(store, register(store))

@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, null, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, null, or_, select
 
 from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter, RunRecord
@@ -194,11 +194,11 @@ def _streamed(connection: Connection, query: Select[Any]) -> Generator[Sequence[
 def _is_last_point(split: Split, metric: str) -> ColumnElement[bool]:
     """Whether a row of `points` is the last one of its run (a row of `runs`) that has a value of the metric."""
     newest = points.alias("newest")
-    named = f"{to_json(metric)}:"
+    named_in = newest.c.nonfinite if metric in _KNOWN else newest.c.extra
+    # Not LIKE, which takes upper case for lower case on SQLite.
+    recorded = func.replace(named_in, f"{to_json(metric)}:", "") != named_in
     if metric in _KNOWN:
-        recorded = or_(newest.c[metric].is_not(None), newest.c.nonfinite.contains(named, autoescape=True))
-    else:
-        recorded = newest.c.extra.contains(named, autoescape=True)
+        recorded = or_(newest.c[metric].is_not(None), recorded)
     step = (
         select(newest.c.step)
         .where(newest.c.run_id == runs.c.id, newest.c.split == split.value, recorded)
