@@ -137,10 +137,12 @@ def read_cell(text: str) -> Any:
 
 
 def _read_list(text: str) -> Any:
+    if any(mark in text[1:] for mark in '"[{'):  # of other things than numbers
+        return text
     if _PYTHON_LIST.fullmatch(text):
         for word, of_json in _JSON_WORDS.items():
             text = text.replace(word, of_json)
     try:
         return json.loads(text.replace(NOT_RECORDED, "null"))
-    except json.JSONDecodeError:
+    except ValueError:
         return text

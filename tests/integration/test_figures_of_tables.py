@@ -114,6 +114,12 @@ def test_without_states_a_run_without_a_last_loss_has_no_final_value(tmp_path: P
     assert plot_final(table(tmp_path, [*ended, again]), FinalDrawing(against="depth")).runs == 2
 
 
+@pytest.mark.parametrize("cell", ["['a', 2, 1]", '[""a"", 2, 1]', "[[3], [2], [1]]"])
+def test_what_is_no_list_of_numbers_is_shown(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(ExportError, match="under 'val_loss' instead of a list"):
+        plot_curves(table(tmp_path, [row([1, 2, 3], val_loss=cell)]))
+
+
 def test_a_table_cannot_come_by_a_pipe(tmp_path: Path) -> None:
     """It is read more than once: the second time only the rest was there, and it was called a broken table."""
     pipe = tmp_path / "pipe"

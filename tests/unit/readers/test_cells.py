@@ -74,6 +74,11 @@ def test_lists_and_truth_values_of_the_original_tool_are_read(tmp_path: Path) ->
     assert row["linear_value"] is True and row["note"] == "[nan, x]"
 
 
+@pytest.mark.parametrize("text", ['["a", 2]', "[[1], [2]]", '[{"a": 1}]', f"[{'9' * 5000}]", "[" * 9000 + "]"])
+def test_only_a_list_of_numbers_is_a_list(text: str) -> None:
+    assert read_cell(text) == text
+
+
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("uid,seed\na,1,2\n")
