@@ -140,6 +140,6 @@ def format_of(path: Path) -> Callable[[IO[bytes], Sequence[Column]], TableWriter
         instance = bare if bare.suffix.lower() in FORMATS else path.with_suffix(".csv")
         raise ExportError(
             f"'{path}': the ending '{path.suffix}' is not a table format",
-            f"Use one of {', '.join(FORMATS)}, for instance {instance.name}; - is CSV to stdout.",
+            f"Use one of {', '.join(FORMATS)}, for instance {instance.name}.",
         )
     return found

@@ -335,8 +335,9 @@ def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -
     with pytest.raises(ExportError) as refused:
         export(store, tmp_path / "my tables" / "results.csv", everything())
     assert refused.value.hint == f"Make it first: mkdir -p '{tmp_path}/my tables'"
-    with pytest.raises(ExportError, match="is not a table format"):
+    with pytest.raises(ExportError, match="is not a table format") as refused:
         export(store, tmp_path / "results.xlsx", everything())
+    assert refused.value.hint == "Use one of .csv, .jsonl, .parquet, for instance results.csv."
     read_only = tmp_path / "old.csv"
     read_only.write_text("old")
     read_only.chmod(0o444)
