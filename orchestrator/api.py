@@ -98,9 +98,7 @@ def submit(
         from orchestrator.growth.declaring import with_policy
 
         prepared = with_policy(prepared, chosen)
-    reasons = prepared.plan.reasons().items()
-    left_out = [f"{counted(count, 'combination')} left out: {reason}" for reason, count in reasons]
-    for warning in (*prepared.warnings, *left_out):
+    for warning in (*prepared.warnings, *_left_out(prepared.plan)):
         warnings.warn(warning, stacklevel=2)
     if not prepared.has_work:
         raise PlanError("nothing to submit: every run exists already", "Leave out skip_existing to run them again.")
@@ -131,7 +129,7 @@ def extend(
     with open_store(db, mode=OpenMode.WRITE) as store:
         found = known_sweep(store, sweep)
         addition = addition_to(store, found, given, num_runs, undecided=undecided)
-        for warning in (*addition.plan.warnings, *other_code(store, found)):
+        for warning in (*addition.plan.warnings, *_left_out(addition.plan), *other_code(store, found)):
             warnings.warn(warning, stacklevel=2)
         addition.apply(store, sweep)
         return known_sweep(store, sweep)
@@ -158,6 +156,10 @@ def wait(
         chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
         own = replace(chosen, with_members=False)
         return wait_until_ended(store, own, sleep=lambda: time.sleep(seconds), progress=progress)
+
+
+def _left_out(plan: Plan) -> list[str]:
+    return [f"{counted(count, 'combination')} left out: {reason}" for reason, count in plan.reasons().items()]
 
 
 def _listed(settings: Mapping[str, Any]) -> Mapping[str, list[Any]]:

@@ -8,6 +8,7 @@ from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import counted, note, print_json, print_result, say, suggest, warn
 from orchestrator.cli.review import print_review, read_history
+from orchestrator.cli.submit import note_left_out
 from orchestrator.cli.sweep_options import GivenPolicy, GivenSettings
 from orchestrator.errors import UsageError
 from orchestrator.queue.sweeps import AGAIN, SEARCH
@@ -87,6 +88,7 @@ def extend(
             print_review(lacking, read_history(database, addition.plan))
             note(f"Nothing was added (--dry-run). Without it: {counted(lacking.total_runs, 'run')} ({arms}).")
             return
+        note_left_out(addition.plan)
         added = addition.apply(store, sweep)
     counts = {"added": added, "new_arms": addition.new_arms, "left_out": len(addition.plan.left_out)}
     print_result({"sweep": sweep, **counts}, f"sweep {sweep}: {counted(added, 'run')} added ({arms})", as_json=as_json)

@@ -159,7 +159,7 @@ def reviewed_sweep(
     elif review.dry_run or (review.review_settings and not as_json):
         print_review(plan, read_history(database, plan))
     else:
-        _note_left_out(plan)
+        note_left_out(plan)
     if review.plan_for is not None or not options.grows:  # which adds the seeds that a verdict needs
         note(*seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN))
     note(*prepared.existing.lines(skipped=skip_existing))
@@ -223,7 +223,7 @@ def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:
     }
 
 
-def _note_left_out(plan: Plan) -> None:
+def note_left_out(plan: Plan) -> None:
     """A short note on what was left out, if no table shows it."""
     reasons = plan.reasons()
     if reasons:

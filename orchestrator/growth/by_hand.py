@@ -14,7 +14,7 @@ from orchestrator.store import Store
 from orchestrator.sweep.baseline import base_arm_of
 from orchestrator.sweep.definition import is_search, stored_axes, stored_shape, stored_value
 from orchestrator.sweep.options import value_text
-from orchestrator.sweep.plan import Plan, PlannedArm, check_seeds, joined, make_plan
+from orchestrator.sweep.plan import Plan, PlannedArm, check_seeds, check_total, make_plan
 from orchestrator.sweep.shapes import Axes, Range
 from orchestrator.sweep.submission import check_datasets, given_axes
 
@@ -147,11 +147,13 @@ def extended_plan(sweep: SweepRecord, present: Plan, axes: Axes, num_runs: int |
     if seeds < present.num_runs:
         fewer = f"sweep {sweep.id} has {present.num_runs} runs per arm, and --num_runs {seeds} is fewer"
         raise UsageError(fewer, f"To stop runs: hlbq cancel --sweep {sweep.id}")
-    if not axes:
-        check_seeds(seeds, present.first_seed)
-        return replace(present, num_runs=seeds)
-    more = make_plan(axes, shape=stored_shape(sweep.definition), num_runs=seeds, first_seed=present.first_seed)
-    return joined([present, more])
+    check_seeds(seeds, present.first_seed)
+    plan = replace(present, num_runs=seeds)
+    if axes:
+        more = make_plan(axes, shape=stored_shape(sweep.definition), num_runs=seeds, first_seed=present.first_seed)
+        plan = replace(more, arms=tuple({arm.key: arm for arm in (*present.arms, *more.arms)}.values()))
+    check_total(len(plan.arms) * seeds)
+    return plan
 
 
 def extended_definition(sweep: SweepRecord, axes: Axes, plan: Plan) -> Mapping[str, Any]:

@@ -137,7 +137,7 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
     """
     ordered = {name: axes[name] for name in specs() if name in axes}
     check_seeds(num_runs, first_seed)
-    _check_total(count(ordered, shape) * num_runs)
+    check_total(count(ordered, shape) * num_runs)
     for tokenizer in ordered.get("tokenizer", ()):
         unpadded_vocabulary_size(tokenizer)
 
@@ -190,20 +190,6 @@ def arm_of(given: Mapping[str, Any], wheres: Sequence[Expression]) -> PlannedArm
     return _arm_or_reason(given, _checked_sizes(given), wheres)
 
 
-def joined(plans: Sequence[Plan]) -> Plan:
-    """One plan with the arms of all, each once; seeds are those of the first, as many as the longest has."""
-    arms: dict[str, PlannedArm] = {}
-    for plan in plans:
-        for arm in plan.arms:
-            arms.setdefault(arm.key, arm)
-    return replace(
-        plans[0],
-        arms=tuple(arms.values()),
-        left_out=tuple(left for plan in plans for left in plan.left_out),
-        num_runs=max(plan.num_runs for plan in plans),
-    )
-
-
 def _checked_sizes(given: Mapping[str, Any]) -> Sizes | SettingsError:
     _check_depth_and_width(given)
     known, recipe = specs(), given.get("recipe", DEFAULT_RECIPE)
@@ -251,7 +237,8 @@ def check_seeds(num_runs: int, first_seed: int) -> None:
         raise PlanError(f"seed {wrong} is out of range", f"Seeds are 0 to {MAX_SEED}.")
 
 
-def _check_total(total: int) -> None:
+def check_total(total: int) -> None:
+    """Raise PlanError for more runs than a sweep holds."""
     if total > MAX_RUNS:
         raise PlanError(
             f"this expands to {total:,} runs, and a sweep holds at most {MAX_RUNS:,}",

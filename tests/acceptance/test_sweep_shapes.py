@@ -85,6 +85,25 @@ def test_a_sweep_with_a_policy_that_was_extended_is_made_again_from_its_file(hlb
     assert again.code == 0 and "6 runs: 2 arms" in again.out, again.err
 
 
+def test_extend_says_what_becomes_of_each_value(hlbq: Hlbq) -> None:
+    """It said that no run was added, and not why."""
+    hlbq("submit --depth 2 3 --width 128 --num_heads 2")
+    rounded = hlbq("extend 1 --width 100 190")
+    assert "width 100 becomes 128" in rounded.err and "2 runs added (2 new arms)" in rounded.out
+    refused = hlbq("extend 1 --num_heads 7")
+    assert "num_heads 7 does not divide width 128" in refused.err and "0 runs added" in refused.out
+    with pytest.warns(UserWarning, match="num_heads 5 does not divide width 192"):
+        orchestrator.extend(1, {"num_heads": 5})
+
+
+def test_more_runs_than_a_sweep_holds_are_refused_by_extend_too(hlbq: Hlbq) -> None:
+    """It began to write them all: a zero too many filled the disk."""
+    hlbq("submit --depth 2 3 --width 128")
+    for added in ("--num_runs 2500001", "--num_runs 1700000 --depth 4"):
+        refused = hlbq(f"extend 1 {added} --dry-run")
+        assert refused.code == 2 and "and a sweep holds at most 5,000,000" in refused.err
+
+
 def test_seeds_past_the_last_one_are_refused_by_extend_too(hlbq: Hlbq) -> None:
     assert hlbq(f"submit --depth 4 8 --width 128 --seed {2**63 - 1}").code == 0
     refused = hlbq("extend 1 --num_runs 2")

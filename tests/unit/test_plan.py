@@ -13,7 +13,7 @@ from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import PlanError
-from orchestrator.sweep.plan import MAX_RUNS, SIZED_BY, joined, make_plan
+from orchestrator.sweep.plan import MAX_RUNS, SIZED_BY, make_plan
 from orchestrator.sweep.shapes import Shape
 
 AXES = st.fixed_dictionaries(
@@ -188,14 +188,6 @@ def test_too_many_runs_are_refused_before_they_are_made() -> None:
 
 def test_varying_names_the_settings_that_differ() -> None:
     assert make_plan({"num_heads": (1, 3), "max_epochs": (2.0,)}).varying() == ("num_heads",)
-
-
-def test_joined_plans_hold_each_arm_once_with_the_most_seeds() -> None:
-    first = make_plan({"num_heads": (1, 2)}, num_runs=2, first_seed=5)
-    second = make_plan({"num_heads": (2, 3)}, num_runs=4, first_seed=5)
-    both = joined([first, second])
-    assert [arm.settings.num_heads for arm in both.arms] == [1, 2, 3]
-    assert (both.num_runs, both.first_seed) == (4, 5)
 
 
 def test_the_settings_that_size_a_model_are_those_that_scale_reads() -> None:
