@@ -25,9 +25,11 @@ _WITHOUT_EFFECT: Mapping[str, Sequence[str]] = {
         *("metric", *_OF_CURVES, "baseline", "log_x", "log_y"),
         *("allow_mixed_data", "allow_mixed_evaluation"),
     ),
-    "difference": (*_OF_CURVES, "log_y", "colour", "style"),
-    "effects": (*_OF_CURVES, "log_y", "colour", "style"),
+    "difference": (*_OF_CURVES, "past_shortest", "log_x", "log_y", "colour", "style"),
+    "effects": (*_OF_CURVES, "past_shortest", "log_x", "log_y", "colour", "style"),
 }
+# Those of them that differences along training use; of arms the curves are beside them.
+_ALONG_TRAINING: Mapping[str, Sequence[str]] = {"difference": ("band", "past_shortest", "log_x"), "effects": ("log_x",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,9 @@ def _asked(how: PlotOptions, kind: KindOptions) -> "FigureOptions":
 
 def _without_effect(how: PlotOptions, kind: str) -> list[str]:
     plain = PlotOptions()
-    idle = [f"--{name}" for name in _WITHOUT_EFFECT.get(kind, ()) if getattr(how, name) != getattr(plain, name)]
+    used = _ALONG_TRAINING.get(kind, ()) if how.x not in ("", "seeds") else ()
+    names = [name for name in _WITHOUT_EFFECT.get(kind, ()) if name not in used]
+    idle = [f"--{name}" for name in names if getattr(how, name) != getattr(plain, name)]
     if not idle:
         return []
     named = " and ".join(part for part in (", ".join(idle[:-1]), idle[-1]) if part)

@@ -229,6 +229,25 @@ def test_the_command_draws_them_and_records_the_look(
     assert "--facet has no effect with --difference" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "idle_along"),
+    [("difference", ""), ("effects", "--band and --past_shortest have no effect with --effects")],
+)
+def test_what_has_no_effect_on_differences_depends_on_x(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, idle_along: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        grid(store, loss_by({("depth", 3): -0.2}))
+    for x, idle in (
+        (["--x", "tokens"], idle_along),
+        ([], f"--band, --past_shortest and --log_x have no effect with --{kind}"),
+    ):
+        assert run_program(["plot", "a.png", f"--{kind}", *x, "--band", "none", "--past_shortest", "--log_x"]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if "no effect" in line]
+        assert said == ([f"warning: {idle}"] if idle else [])
+
+
 def test_what_a_policy_decided_is_drawn(store: Store) -> None:
     """By its bound, with fewer seeds than hlbq compare would need, and against its margin."""
     sweep, worker = test_policies.submitted(store, test_policies.declaration(margin=0.05)), register_worker(store)
