@@ -39,9 +39,18 @@ class Axis(StrEnum):
         Call it on all points of a split, by rising step."""
         if self is Axis.FLOPS:
             return TrainingFlops(settings=Settings.from_dict(settings)).at
-        if self is Axis.WALL_CLOCK:
-            return lambda step, value: None if value is None or started_at is None else value - started_at
-        return lambda step, value: value
+        if self is not Axis.WALL_CLOCK:
+            return lambda step, value: value
+        reached = 0.0
+
+        def since_the_start(step: int, value: float | None) -> float | None:
+            nonlocal reached
+            if value is None or started_at is None:
+                return None
+            reached = max(reached, value - started_at)  # a clock may have been set back, and x must rise
+            return reached
+
+        return since_the_start
 
     def places(
         self,

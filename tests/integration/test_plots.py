@@ -31,6 +31,7 @@ from orchestrator.plots.drawing.ticks import plain_number
 from orchestrator.plots.figures import plot_curves, plot_final, plot_schedules
 from orchestrator.plots.reading import Source
 from orchestrator.queue.attempts import Ending
+from orchestrator.queue.points import ReceivedPoint
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
@@ -1010,3 +1011,19 @@ def test_curves_over_the_wall_clock_and_runs_that_have_none(store: Store, tmp_pa
     export(store, path, Selection(runs=RunFilter()))
     with pytest.raises(ExportError, match="no wall clock"):
         plot_curves(path, Drawing(x=Axis.WALL_CLOCK))
+
+
+def test_over_the_wall_clock_time_stands_still_where_a_clock_was_set_back(store: Store) -> None:
+    """Or where a run goes on at a host whose clock is behind. Its line went back, and its mean was of wrong places."""
+    submit_sweep(store, [{"depth": 2}])
+    claim = work(store, register(store), [], reason=None)
+    began = claim.run.started_at or 0.0
+    steps_and_seconds = [(10, -5.0), (20, 30.0), (30, 12.0), (40, 50.0)]
+    points = [
+        ReceivedPoint(**vars(sample_point(Split.VAL, step, loss=3.0)), recorded_at=began + seconds)
+        for step, seconds in steps_and_seconds
+    ]
+    store.finish(claim.lease, Ending(reason=Reason.FINISHED), points=points)
+    (axes,) = plot_curves(store, Drawing(x=Axis.WALL_CLOCK)).figure.axes
+    # At 30 s the mean of a run's line has one value.
+    assert list(axes.get_lines()[0].get_xdata()) == pytest.approx([0.0, 30.0, 50.0], abs=0.01)
