@@ -217,7 +217,7 @@ def events_table(events: Sequence[EventStatus], *, now: float) -> TextTable:
     """The events, newest first; `now` is in seconds since the epoch."""
     rows = [
         [
-            f"{duration(max(now - event.at, 0.0))} ago",
+            f"{duration(now - event.at)} ago",
             event.actor,
             event.action,
             f"run {event.run}" if event.run else f"sweep {event.sweep}" if event.sweep else "",

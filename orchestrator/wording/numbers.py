@@ -17,11 +17,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
+    """A time for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`; `0 s` where a clock was set back."""
     if seconds is None:
         return "?"
     if seconds < 60:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 0.0):.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"

@@ -33,7 +33,15 @@ def test_a_sparkline_shows_a_falling_curve_and_where_it_broke() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(None, "?"), (4.2, "4 s"), (90, "2 min"), (3599, "1 h 00 min"), (7500, "2 h 05 min"), (190_000, "2 d 4 h")],
+    [
+        (None, "?"),
+        (-3600, "0 s"),
+        (4.2, "4 s"),
+        (90, "2 min"),
+        (3599, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (190_000, "2 d 4 h"),
+    ],
 )
 def test_durations(seconds: float | None, words: str) -> None:
     assert duration(seconds) == words
