@@ -13,6 +13,7 @@ from orchestrator.cli.option_groups import CommandGroup
 from orchestrator.cli.output import counted, note, print_json, print_table, say, suggest, when
 from orchestrator.code.differences import diff_lines, diff_size
 from orchestrator.errors import UsageError
+from orchestrator.files.given_path import expanded
 from orchestrator.notify.commands import user_name
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def checkout(
     from orchestrator.code.archive import write_sources  # which loads tarfile
     from orchestrator.code.names import find_code
 
+    folder = expanded(folder)
     with database.read() as store:
         code = find_code(store, name)
         package = write_sources(code.sources, folder)

@@ -10,6 +10,7 @@ from orchestrator.export.blocks import Layout, Selection, blocks, columns_of, pl
 from orchestrator.export.columns import Kind, point_columns, run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.table_formats import FORMATS
+from orchestrator.files.given_path import expanded
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.chosen_runs import python_filter, readable_runs
@@ -56,7 +57,7 @@ def load(
     if ending == ".csv":
         return pandas.DataFrame(list(read_csv_rows(Path(str(source)))))
     if ending in FORMATS:
-        return _from_file(Path(str(source)), ending)
+        return _from_file(expanded(str(source)), ending)
     with open_store(None if source is None else str(source), mode=OpenMode.READ) as store:
         chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
         return _from_store(store, Selection(runs=chosen, layout=Layout(layout), with_pointless=all))

@@ -15,6 +15,7 @@ from orchestrator.export.cells import read_text_cell
 from orchestrator.export.columns import Column
 from orchestrator.export.csv_table import KEY_COLUMN, csv_header, holds_runs, read_raw_rows
 from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
+from orchestrator.files.given_path import expanded
 from orchestrator.files.replaced_file import (
     LOCK_TIMEOUT_SECONDS,
     checked_target,
@@ -34,7 +35,7 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
     With `append` the rows of other runs in the CSV stay, and those of the selected runs are replaced. Without any row
     to write, no file is written. Raises ExportError, and leaves the old file unchanged, if that fails.
     """
-    path = Path(path)
+    path = expanded(path)
     checked_target(path)
     make_writer = format_of(path)
     if selection.layout is Layout.ORIGINAL and make_writer is not CsvTable:

@@ -17,12 +17,12 @@ def expanded(path: Path | str) -> Path:
         raise UsageError(f"'{path}' names an unknown user", "Write the path in full.") from None
 
 
-def open_to_read(path: Path) -> IO[bytes]:
+def open_to_read(path: Path | str) -> IO[bytes]:
     """Open a file, or a pipe that somebody writes into: another pipe ends at once.
 
-    Raises OSError, and for what would never end too: a device, a socket, a folder.
+    Raises OSError, and for what would never end too: a device, a socket, a folder; and as `expanded`.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(expanded(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         os.close(descriptor)

@@ -23,7 +23,7 @@ from typing import Any
 
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
-from orchestrator.files.given_path import expanded, open_to_read
+from orchestrator.files.given_path import open_to_read
 from orchestrator.sweep.option_spec import shown, underscored
 from orchestrator.sweep.sweep_options import option_specs, unknown_option
 
@@ -100,7 +100,7 @@ def preset_summary(name: str) -> str:
 
 def _document(path: str) -> dict[str, Any]:
     try:
-        with open_to_read(expanded(path)) as file:
+        with open_to_read(path) as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UsageError(f"there is no sweep file '{path}'", "Options begin with --: hlbq submit --help") from None

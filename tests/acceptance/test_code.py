@@ -60,7 +60,9 @@ def hold_one() -> None:
         assert claim(store, worker, code=NEW).run.id == 2
 
 
-def test_codes_are_listed_and_compared_and_taken_out(hlbq: Hlbq, tmp_path: Path) -> None:
+def test_codes_are_listed_and_compared_and_taken_out(
+    hlbq: Hlbq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work(OLD, NEW)
     listed = json.loads(hlbq("code list --json").out)
     assert [(one["digest"], one["runs"], one["git_commit"]) for one in listed["codes"]] == [
@@ -79,6 +81,9 @@ def test_codes_are_listed_and_compared_and_taken_out(hlbq: Hlbq, tmp_path: Path)
     assert "they differ" not in hlbq("code diff 2 2").err
     again = hlbq(f"code checkout 2 '{out}'")
     assert again.code == 2 and "exists already" in again.err
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert hlbq("code checkout 2 '~/at home'").code == 0
+    assert (tmp_path / "at home" / "hlbgpt_core" / "mine.py").exists()  # and no folder is called ~
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
 from orchestrator.export.writing import export, export_to_stdout, rewrite_sweep_csv
+from orchestrator.plots.figures import plot_curves
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
@@ -306,6 +307,21 @@ def test_appending_keeps_other_runs_and_replaces_its_own(store: Store, tmp_path:
         (first.id, 1, [1.0]),
         (second.id, 2, None),
     ]
+
+
+def test_a_path_may_begin_at_the_home_folder(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no shell wrote it in full. With --append the file was taken for missing, and its rows were lost."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    submit_sweep(store, seeds=[1, 2])
+    work(store, register(store), sample_points(2))
+    work(store, register(store), sample_points(2))
+    for number in (1, 2):
+        assert export(store, "~/a.csv", Selection(runs=RunFilter(run_ids=(number,))), append=True) == 1
+    assert len(raw_rows(tmp_path / "a.csv")) == len(load("~/a.csv")) == 2
+    assert plot_curves("~/a.csv").runs == 2
+    for ending in ("jsonl", "parquet"):
+        export(store, f"~/a.{ending}", everything())
+        assert len(load(f"~/a.{ending}")) == 2
 
 
 def test_nothing_is_appended_to_a_csv_of_something_else(store: Store, tmp_path: Path) -> None:
