@@ -99,8 +99,9 @@ class RunFilter:
     with_members: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("sweep_ids", "run_ids"):
-            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        # From Python, numbers may be numpy's, and states and reasons words.
+        for name, kind in {"sweep_ids": int, "run_ids": int, "states": State, "reasons": Reason}.items():
+            object.__setattr__(self, name, tuple(dict.fromkeys(map(kind, getattr(self, name)))))
 
     @property
     def takes_whole_sweeps(self) -> bool:

@@ -133,6 +133,16 @@ def test_any_iterable_chooses_several_values(database: Path) -> None:
     assert orchestrator.curves(sweep=numpy.array([1]), where={"seed": numpy.array(100)}).run_id.nunique() == 2
 
 
+def test_a_filter_takes_numbers_of_numpy_and_words(database: Path) -> None:
+    """No run had the number numpy.int64(3), and several were an error."""
+    for numbers in (numpy.array([3]), numpy.array([3, 4])):
+        assert list(orchestrator.load(runs=RunFilter(run_ids=numbers)).run_id) == list(numbers)
+    assert len(orchestrator.load(runs=RunFilter(sweep_ids=numpy.array([1])))) == 16
+    words: Any = {"states": ("completed", "failed"), "reasons": ["finished"]}
+    assert len(orchestrator.load(runs=RunFilter(**words))) == 16
+    assert orchestrator.load(runs=RunFilter(**words | {"states": ["failed"]})).empty
+
+
 def test_a_sweep_that_is_named_twice_counts_once(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
         submit_sweep(store, ARMS, with_baseline=True)
