@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.state_folder import make_private_folder
 from orchestrator.queue.notices import NotifyMark
 from orchestrator.queue.sweeps import NewSweep, SweepRecord
@@ -80,6 +80,8 @@ def submit_with_command(store: "Store", sweep: NewSweep, line: str) -> SweepReco
     mark = keep_command(line)
     try:
         return store.submit(replace(sweep, notify=mark))
+    except DatabaseBusyError:  # the answer may have been lost, and the sweep be stored
+        raise
     except BaseException:
         (commands_folder() / f"{mark.token}.json").unlink(missing_ok=True)
         raise

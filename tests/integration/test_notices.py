@@ -1,20 +1,22 @@
 """Notices: each end of a sweep and each failed run is noted once, and told at least once, on both databases."""
 
+import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from hlbgpt_core.points import Point
-from orchestrator.errors import UsageError
+from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
-from orchestrator.notify.commands import find_command, keep_command
+from orchestrator.notify.commands import find_command, keep_command, submit_with_command
 from orchestrator.notify.delivering import DeliveryTiming, Teller, may_be_told, teller_at_work
 from orchestrator.queue.notices import NOTICE_TRIES, NoticeKind, NotifyMark
 from orchestrator.queue.runs import RunFilter
@@ -147,6 +149,23 @@ def test_the_database_holds_no_command_and_only_its_user_finds_it(
     assert find_command(mark.token) is None
     store.cancel(ALL, "ada")
     assert not may_be_told(store) and len(store.undelivered()) == 1
+
+
+def test_a_command_stays_where_the_sweep_may_be_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a sweep whose commit was not answered nobody was told: its command was thrown away."""
+    writing = store._write
+
+    @contextlib.contextmanager
+    def unanswered() -> Iterator[Connection]:
+        with writing() as connection:
+            yield connection
+        raise DatabaseBusyError("the connection broke", "Try again.")
+
+    with monkeypatch.context() as patched, pytest.raises(DatabaseBusyError):
+        patched.setattr(store, "_write", unanswered)
+        submit_with_command(store, new_sweep(), "true")
+    store.cancel(ALL, "ada")
+    assert may_be_told(store)
 
 
 @pytest.mark.parametrize("token", ["", "../x", "a/b", "0" * 31, "0" * 32, "/etc/passwd"])
