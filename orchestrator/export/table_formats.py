@@ -138,8 +138,9 @@ def format_of(path: Path) -> Callable[[IO[bytes], Sequence[Column]], TableWriter
     if found is None:
         bare = path.with_suffix("")  # of x.csv.gz x.csv is left
         instance = bare if bare.suffix.lower() in FORMATS else path.with_suffix(".csv")
+        name = "results.csv" if path.name.startswith("-") else instance.name
         raise ExportError(
             f"'{path}': the ending '{path.suffix}' is not a table format",
-            f"Use one of {', '.join(FORMATS)}, for instance {instance.name}.",
+            f"Use one of {', '.join(FORMATS)}, for instance {name}.",
         )
     return found

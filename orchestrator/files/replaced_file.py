@@ -59,7 +59,7 @@ def checked_target(path: Path, example: str = "results.csv") -> Path:
             raise ExportError(f"there is no folder '{target.parent}' for '{path}'", hint)
         # Judged by the mode bits, so that root gets the error too.
         if stat.S_ISREG(mode) and not mode & 0o222:
-            raise ExportError(f"'{path}' is read-only", f"chmod u+w {shlex.quote(str(path))}, or name another file.")
+            raise ExportError(f"'{path}' is read-only", f"chmod u+w {shlex.quote(str(target))}, or name another file.")
         if not (mode and not stat.S_ISREG(mode)) and not target.parent.stat().st_mode & 0o222:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return target

@@ -241,7 +241,7 @@ class SweepOptions:
         if path.suffix.lower() in (".jsonl", ".parquet"):
             raise ExportError(
                 f"--logfile '{named}': the log is a CSV, and the ending '{path.suffix}' is of something else",
-                f"Use --logfile {shlex.quote(str(Path(named).with_suffix('.csv')))}; hlbq export writes other tables.",
+                f"Use --logfile={shlex.quote(str(Path(named).with_suffix('.csv')))}; hlbq export writes other tables.",
             )
         if there:
             from orchestrator.export.csv_table import csv_header

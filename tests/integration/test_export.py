@@ -336,6 +336,23 @@ def test_nothing_is_appended_to_a_csv_of_something_else(store: Store, tmp_path: 
         export(store, tmp_path / "points.csv", everything(Layout.POINTS), append=True)
 
 
+def test_a_hint_names_no_file_that_would_be_read_as_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x.csv").touch(mode=0o400)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        submit_sweep(store)
+        work(store, register(store), sample_points(2))
+    for line, hint in {
+        "export -- -x.csv": f"chmod u+w {tmp_path}/-x.csv, or ",
+        "run --depth 1 --width 64 -o=-x.xlsx": "for instance results.csv.",
+        "submit -c --depth 1 --width 64 --logfile=-x.parquet": "Use --logfile=-x.csv;",
+    }.items():
+        assert run_program(line.split()) == 2
+        assert hint in capsys.readouterr().err
+
+
 def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -> None:
     submit_sweep(store)
     work(store, register(store), sample_points(2))

@@ -229,7 +229,7 @@ def test_submit_refuses_a_file_of_another_program(hlbq: Hlbq, tmp_path: Path, ap
 def test_submit_refuses_the_ending_of_another_table(hlbq: Hlbq, tmp_path: Path, name: str) -> None:
     said = hlbq(SUBMIT.replace("results.csv", name))
     assert said.code == 2 and f"--logfile '{name}': the log is a CSV" in said.err
-    assert f"Use --logfile {Path(name).stem}.csv" in said.err and not (tmp_path / "hlbq.db").exists()
+    assert f"Use --logfile={Path(name).stem}.csv" in said.err and not (tmp_path / "hlbq.db").exists()
     assert hlbq(SUBMIT.replace("results.csv", "log")).code == 0  # as ever
 
 
