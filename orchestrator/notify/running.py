@@ -30,7 +30,7 @@ def call(
             told.write(text.encode(errors="backslashreplace"))  # of a path's bytes JSON takes these escapes
             told.seek(0)
             process = subprocess.Popen(
-                # Bytes, so names come through as UTF-8 in any locale, and paths as they are.
+                # Bytes: names come through as UTF-8 in any locale, paths as they are.
                 [b"/bin/sh", b"-c", command.line.encode()],
                 cwd=command.folder if here else os.path.expanduser("~"),  # noqa: PTH111
                 env=dict(os.environb)

@@ -1027,3 +1027,13 @@ def test_over_the_wall_clock_time_stands_still_where_a_clock_was_set_back(store:
     (axes,) = plot_curves(store, Drawing(x=Axis.WALL_CLOCK)).figure.axes
     # At 30 s the mean of a run's line has one value.
     assert list(axes.get_lines()[0].get_xdata()) == pytest.approx([0.0, 30.0, 50.0], abs=0.01)
+
+
+@pytest.mark.parametrize("values", [(1.0, 1.7e308), (5e-324, 1.0), (1e-300, 1e240)])
+def test_values_that_no_axis_holds_stand_side_by_side(store: Store, tmp_path: Path, values: Sequence[float]) -> None:
+    """A report of such a sweep ended with matplotlib's traceback."""
+    submit_sweep(store, [{"lr_mult": value} for value in values])
+    worker = register(store)
+    for _ in values:
+        work(store, worker, sample_points(2))
+    save(plot_final(store, FinalDrawing(against="lr_mult")).figure, tmp_path / "final.png")

@@ -27,7 +27,7 @@ from orchestrator.plots.drawing.style import (
     tokenizers_of,
 )
 from orchestrator.plots.drawing.ticks import plain_logarithmic
-from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
+from orchestrator.plots.run_curves import LARGEST_DRAWN, SIZES, RunCurve, place_of
 from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, short_count
@@ -82,7 +82,8 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     figure = new_figure(size=drawing.size)
     axes = figure.add_subplot()
     known = sorted({place_of(run, drawing.against) for run in runs}, key=sortable)
-    are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
+    # An axis takes no number whose margins would not be floats.
+    are_numbers = all(type(value) in (int, float) and abs(value) <= LARGEST_DRAWN for value in known)
     at = {value: float(value if are_numbers else number) for number, value in enumerate(known)}
     styles = line_styles([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
     # Lines stand aside of each other, but no further than a part of the way to the next value.

@@ -23,7 +23,7 @@ def plain_logarithmic(axes: "Axes", which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-    if low > 0 and high / low < 5:  # too small a part of a decade for minor ticks
+    if low > 0 and high < 5 * low:  # too small a part of a decade for minor ticks
         axis.set_major_locator(MaxNLocator(6))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(ScalarFormatter(useOffset=False))
