@@ -65,31 +65,21 @@ class Selection:
         return bool(found.curves) or self.with_pointless
 
 
-class NewMetricError(Exception):
-    """A run has a metric that the table has no column for. Users never see it: the table is started again."""
-
-
-def columns_of(store: Store, selection: Selection, *, all_runs: bool) -> Sequence[Column]:
-    """The table's columns, users' own metrics included: those of all runs, or of the first with points."""
+def columns_of(store: Store, selection: Selection) -> Sequence[Column]:
+    """The table's columns, users' own metrics included."""
     if selection.layout is Layout.ORIGINAL:
         return original_columns()
-    names: dict[tuple[Split, str], None] = {}
-    for found in store.runs_with_curves(selection.runs):
-        names |= dict.fromkeys((split, name) for split, curve in found.curves.items() for name in curve.extra)
-        if found.curves and not all_runs:
-            break
-    ordered = sorted(names, key=lambda key: (key[1], key[0]))
+    extra = sorted(store.metrics_without_column(selection.runs), key=lambda key: (key[1], key[0]))
     if selection.layout is Layout.RUNS:
-        return run_columns(ordered)
-    return point_columns(tuple(dict.fromkeys(name for _, name in ordered)))
+        return run_columns(extra)
+    return point_columns(tuple(dict.fromkeys(name for _, name in extra)))
 
 
 def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Iterator[Block]:
-    """The table's rows. Raises NewMetricError at a metric that `columns` lacks."""
+    """The table's rows. What a worker records meanwhile under a new name is in none of `columns`, and left out."""
     if selection.layout is Layout.POINTS:
         yield from (_point_block(page, columns) for page in store.pages_of_points(selection.runs))
         return
-    names = {(column.split, column.metric) for column in columns}
     same = store.same_code()
     for found in store.runs_with_curves(selection.runs):
         if not selection.shows(found):
@@ -99,10 +89,6 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
             # As polars writes it, and as alone it reads it: the original tool's scripts read with polars.
             yield [["NaN" if isinstance(value, float) and isnan(value) else value] for value in values]
             continue
-        for split, curve in found.curves.items():
-            for name in curve.extra:
-                if (split, name) not in names:
-                    raise NewMetricError(name)
         yield [[value] for value in run_values(found.run, found.curves, columns, same)]
 
 
@@ -138,8 +124,6 @@ def _aligned(curves: Mapping[Split, Curve]) -> Mapping[Split, Curve]:
 def _point_block(page: PointPage, columns: Sequence[Column]) -> Block:
     numbers = page.columns["run_id"]
     own = [column.name for column in columns[2 + len(CURVE_COLUMNS) + len(CODE_OF_POINTS) : -1]]
-    if not page.extra.keys() <= set(own):
-        raise NewMetricError
     codes = {number: _code_cells(next(iter(run.code), None)) for number, run in page.runs.items()}
     cells = [codes[number] for number in numbers]
     several = {number for number, run in page.runs.items() if any(part.after for part in run.code)}

@@ -66,7 +66,7 @@ def load(
 def _from_store(store: Store, selection: Selection) -> "pandas.DataFrame":
     import pandas
 
-    columns = columns_of(store, selection, all_runs=True)
+    columns = columns_of(store, selection)
     values: list[list[Any]] = [[] for _ in columns]
     for block in blocks(store, selection, columns):
         for column, more in zip(values, plain_columns(block), strict=True):

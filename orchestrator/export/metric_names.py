@@ -103,10 +103,7 @@ def find_metric(store: Store, wanted: RunFilter, name: str) -> Metric:
     try:
         return parse_metric(name)  # most are standard ones, which need no reading
     except UnknownMetricError:
-        found = store.runs_with_curves(wanted, names=("extra",))  # no column: only what is in none
-        return parse_metric(
-            name, sorted({name for one in found for curve in one.curves.values() for name in curve.extra})
-        )
+        return parse_metric(name, sorted({own for _, own in store.metrics_without_column(wanted)}))
 
 
 def parse_metric(name: str, extra: Sequence[str] = ()) -> Metric:

@@ -10,7 +10,7 @@ from typing import IO
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.errors import ExportError
-from orchestrator.export.blocks import Layout, NewMetricError, Selection, blocks, columns_of
+from orchestrator.export.blocks import Layout, Selection, blocks, columns_of
 from orchestrator.export.cells import read_text_cell
 from orchestrator.export.columns import Column
 from orchestrator.export.csv_table import KEY_COLUMN, csv_header, holds_runs, read_raw_rows
@@ -128,23 +128,9 @@ def _write_table(
     stream: IO[bytes],
     make_writer: Callable[[IO[bytes], Sequence[Column]], TableWriter],
 ) -> int:
-    def attempt(columns: Sequence[Column]) -> int:
-        with contextlib.closing(make_writer(stream, columns)) as writer:
-            return _write_blocks(writer, store, selection, columns)
-
-    return _with_all_metrics(store, selection, stream, attempt)
-
-
-def _with_all_metrics(
-    store: Store, selection: Selection, stream: IO[bytes], attempt: Callable[[Sequence[Column]], int]
-) -> int:
-    """`attempt` with columns for the metrics of the first run, and again with all metrics if a later run has others."""
-    try:
-        return attempt(columns_of(store, selection, all_runs=False))
-    except NewMetricError:
-        stream.seek(0)
-        stream.truncate()
-        return attempt(columns_of(store, selection, all_runs=True))
+    columns = columns_of(store, selection)
+    with contextlib.closing(make_writer(stream, columns)) as writer:
+        return _write_blocks(writer, store, selection, columns)
 
 
 def _write_blocks(writer: TableWriter, store: Store, selection: Selection, columns: Sequence[Column]) -> int:
@@ -174,27 +160,24 @@ def _merge(
 ) -> int:
     """Write the selected runs to the CSV where the rows of `own` (uids) were, or at its end. Others stay if `keep`."""
     header = csv_header(path)
-    with replaced_file(path) as stream:
-
-        def attempt(columns: Sequence[Column]) -> int:
-            names = [column.name for column in columns]
-            names += [name for name in header if name not in set(names)]
-            count, kept = None, 0
-            with contextlib.closing(CsvTable(stream, columns, names[len(columns) :])) as writer:
-                for row in read_raw_rows(path) if header else ():
-                    uid = read_text_cell(row[KEY_COLUMN])
-                    if uid in own and count is None:
-                        count = _write_blocks(writer, store, selection, columns)
-                    elif keep(uid):
-                        writer.rows.row([row.get(name, "") for name in names])
-                        kept += 1
-                if count is None and kept and must_hold_own:
-                    raise ExportError(
-                        f"another program or database has replaced '{path}' since", "It was left as it is."
-                    )
-                return _write_blocks(writer, store, selection, columns) if count is None else count
-
-        return _with_all_metrics(store, selection, stream, attempt)
+    columns = columns_of(store, selection)
+    names = [column.name for column in columns]
+    names += [name for name in header if name not in set(names)]
+    count, kept = None, 0
+    with (
+        replaced_file(path) as stream,
+        contextlib.closing(CsvTable(stream, columns, names[len(columns) :])) as writer,
+    ):
+        for row in read_raw_rows(path) if header else ():
+            uid = read_text_cell(row[KEY_COLUMN])
+            if uid in own and count is None:
+                count = _write_blocks(writer, store, selection, columns)
+            elif keep(uid):
+                writer.rows.row([row.get(name, "") for name in names])
+                kept += 1
+        if count is None and kept and must_hold_own:
+            raise ExportError(f"another program or database has replaced '{path}' since", "It was left as it is.")
+        return _write_blocks(writer, store, selection, columns) if count is None else count
 
 
 def _uids(store: Store, wanted: RunFilter) -> frozenset[str]:

@@ -27,7 +27,7 @@ ALL = RunFilter()
 
 def _export(store: Store) -> None:
     selection = Selection(runs=ALL)
-    columns = columns_of(store, selection, all_runs=False)
+    columns = columns_of(store, selection)
     table = CsvTable(io.BytesIO(), columns)
     for block in blocks(store, selection, columns):
         table.write(block)

@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, null, or_, select
+from sqlalchemy import JSON, ColumnElement, Connection, Select, and_, cast, func, null, or_, select
 
 from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter, RunRecord
@@ -99,6 +99,20 @@ class PointPage:
 
 class CurveStore(RunReadStore):
     """The store's part that reads curves."""
+
+    def metrics_without_column(self, wanted: RunFilter) -> set[tuple[Split, str]]:
+        """What the runs recorded in `extra`, users' own metrics among it: each name with its split."""
+        found: set[tuple[Split, str]] = set()
+        for batch in self.pages_of_runs(wanted, _RUNS_A_PAGE_OF_POINTS):
+            with self._read() as connection:
+                sqlite = is_sqlite(connection)
+                keys = func.json_each(points.c.extra) if sqlite else func.json_object_keys(cast(points.c.extra, JSON))
+                # Named as its column is, which is how PostgreSQL calls the column of such a function.
+                key = keys.table_valued("key", name="key", joins_implicitly=True).c.key
+                query = select(points.c.split, key).distinct()
+                own = query.where(one_of(connection, points.c.run_id, [run.id for run in batch]))
+                found |= {(Split(split), name) for split, name in connection.execute(own)}
+        return found
 
     def pages_of_points(self, wanted: RunFilter) -> Iterator[PointPage]:
         """All points of the runs that pass `wanted`, by the number of the run: where runs are short, half the cost of
