@@ -17,9 +17,8 @@ from orchestrator.comparison import results
 from orchestrator.comparison.questions import QuestionOptions
 from orchestrator.comparison.results import Comparison
 from orchestrator.export.metric_names import Axis, find_metric
-from orchestrator.plots.differences import DrawnDifferences
 from orchestrator.plots.figure_options import FigureOptions
-from orchestrator.plots.figures import Drawn, as_png
+from orchestrator.plots.figures import as_png
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.arm_labels import differing_settings
@@ -92,13 +91,10 @@ def plot(*metric: str, **arguments: Any) -> "Figure":
     """
     asked = PlotArguments(*metric, **arguments)
     with open_store(asked.db, mode=OpenMode.READ) as store:
-        if asked.kind in ("difference", "effects"):
-            drawn: Drawn | DrawnDifferences = asked.draw_differences(store, asked.chosen(store))
-        else:
-            drawn = asked.draw(store, asked.chosen(store))
+        drawn = asked.draw(store, asked.chosen(store))
     for text in drawn.warnings:
         warnings.warn(text, stacklevel=2)
-    if isinstance(drawn, DrawnDifferences):
+    if drawn.comparison is not None:
         _recorded(drawn.comparison, asked.db)
     # A notebook asks for this method. Without pyplot and its global figures, matplotlib offers it none.
     drawn.figure._repr_png_ = partial(as_png, drawn.figure)  # type: ignore[attr-defined]

@@ -109,6 +109,7 @@ def plot(
     Without filters it draws the latest sweep. --difference, --effects, --final, --heatmap and --schedules draw other
     figures. Verdicts in a figure count as a look, and are recorded as hlbq compare does.
     """
+    from orchestrator.comparison.results import recorded
     from orchestrator.plots.figures import check_ending, save
 
     if kind.margin is not None and not (kind.difference or kind.effects):
@@ -116,29 +117,19 @@ def plot(
     asked = _asked(how, kind)
     path = file or Path(f"{asked.kind or how.metric}.png")
     check_ending(path)
-    if kind.difference or kind.effects:
-        if how.csv is not None:
-            raise UsageError("differences are read from a database, and --csv is a table", "Leave --csv out.")
-        from orchestrator.comparison.results import recorded
-
+    if how.csv is None:
         with database.read() as store:
-            differences = asked.draw_differences(store, chosen_or_latest(runs, store))
-        save(differences.figure, path)
-        comparison = recorded(differences.comparison, database.write, warn)
-        shown, found = counted(differences.differences, "difference"), comparison.warnings
-        num_runs = comparison.runs
+            drawn = asked.draw(store, chosen_or_latest(runs, store))
+    elif runs.given() or database.db:
+        raise UsageError("--csv reads a table, but filters and --db choose from a database", "Use one of them.")
     else:
-        if how.csv is None:
-            with database.read() as store:
-                drawn = asked.draw(store, chosen_or_latest(runs, store))
-        elif runs.given() or database.db:
-            raise UsageError("--csv reads a table, but filters and --db choose from a database", "Use one of them.")
-        else:
-            drawn = asked.draw(how.csv, None)
-        save(drawn.figure, path)
-        shown, num_runs, found = counted(drawn.arms, "arm"), drawn.runs, drawn.warnings
-    warn(*_without_effect(how, asked.kind), *found)
-    note(f"wrote {path} ({shown}, {counted(num_runs, 'run')})")
+        drawn = asked.draw(how.csv, None)
+    save(drawn.figure, path)
+    if drawn.comparison is not None:
+        recorded(drawn.comparison, database.write, warn)
+    warn(*_without_effect(how, asked.kind), *drawn.warnings)
+    shown = counted(drawn.arms, "arm" if drawn.comparison is None else "difference")
+    note(f"wrote {path} ({shown}, {counted(drawn.runs, 'run')})")
 
 
 def _asked(how: PlotOptions, kind: KindOptions) -> "FigureOptions":

@@ -1,7 +1,7 @@
 """From a question to its figure: the comparison is made, along training too if that is to be shown, and drawn."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy
@@ -26,6 +26,7 @@ from orchestrator.plots.drawing.difference_figures import (
     draw_forest,
 )
 from orchestrator.plots.drawing.style import lettering
+from orchestrator.plots.figures import Drawn
 from orchestrator.plots.reading import Source
 from orchestrator.plots.run_curves import RunCurve, newest_of_each_seed, unfinished
 from orchestrator.queue.runs import RunFilter
@@ -40,21 +41,7 @@ if TYPE_CHECKING:
 _MOST_MOMENTS = 24
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrawnDifferences:
-    """A figure, how many differences it shows, and the whole comparison that they are of."""
-
-    figure: "Figure"
-    differences: int
-    comparison: Comparison
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """Those of the comparison."""
-        return self.comparison.warnings
-
-
-def plot_differences(store: Store, question: Question, drawing: DifferenceDrawing, runs: RunFilter) -> DrawnDifferences:
+def plot_differences(store: Store, question: Question, drawing: DifferenceDrawing, runs: RunFilter) -> Drawn:
     """The differences that answer `question`, drawn. Nothing is written: who shows the figure records the look.
 
     Raises as `compare`, and ExportError where nothing is held against a baseline.
@@ -77,7 +64,8 @@ def plot_differences(store: Store, question: Question, drawing: DifferenceDrawin
             figure = _along(store, question, shown, drawing.along, runs)
         else:
             figure = draw_forest(shown, drawing)
-    return DrawnDifferences(figure=figure, differences=len(shown.all_contrasts), comparison=comparison)
+    arms, said = len(shown.all_contrasts), comparison.warnings
+    return Drawn(figure=figure, arms=arms, runs=comparison.runs, warnings=said, comparison=comparison)
 
 
 def _evidence(store: Store, comparison: Comparison) -> Callable[[Contrast, int], float]:

@@ -10,7 +10,7 @@ from orchestrator.comparison.questions import Question
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric, parse_x
 from orchestrator.plots.curve_sets import Band
-from orchestrator.plots.differences import DrawnDifferences, plot_differences
+from orchestrator.plots.differences import plot_differences
 from orchestrator.plots.drawing.curve_figures import Drawing
 from orchestrator.plots.drawing.difference_figures import DifferenceDrawing
 from orchestrator.plots.drawing.final_values import FinalDrawing
@@ -67,10 +67,14 @@ class FigureOptions(CurveOptions):
         return given[0] if given else ""
 
     def draw(self, source: Store | Path, runs: RunFilter | None) -> Drawn:
-        """The figure of any kind but differences, from a store or an exported table.
+        """The figure, from a store or an exported table; one of differences only from a store and its `runs`.
 
         Raises UsageError, ExportError or SettingsError where nothing can be drawn.
         """
+        if self.kind in ("difference", "effects"):
+            if isinstance(source, Path) or runs is None:
+                raise UsageError("differences are read from a database, and --csv is a table", "Leave --csv out.")
+            return self._differences(source, runs)
         if self.kind == "heatmap":
             rows, columns = self.heatmap
             heat_map = HeatMap(rows=rows, columns=columns, size=self._size, **self._as(MetricOptions))
@@ -83,8 +87,7 @@ class FigureOptions(CurveOptions):
             return plot_schedules(source, self._curves(x), runs)
         return plot_curves(source, self._curves(x), runs)
 
-    def draw_differences(self, store: Store, runs: RunFilter) -> DrawnDifferences:
-        """The figure of `difference` or `effects`. Raises as `draw`."""
+    def _differences(self, store: Store, runs: RunFilter) -> Drawn:
         by_seed = self.x == "seeds"
         along = None
         if self.x and not by_seed:

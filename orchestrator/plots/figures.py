@@ -38,18 +38,24 @@ from orchestrator.wording.numbers import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from orchestrator.comparison.results import Comparison
+
 ENDINGS = (".png", ".svg", ".pdf")
 Choice = TypeVar("Choice", Drawing, FinalDrawing)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A figure, how many arms and runs it shows, and warnings about those it does not show."""
+    """A figure, how many arms and runs it shows, and warnings about those it does not show.
+
+    One of differences is of a `comparison`, whose look is still to be recorded; its arms are those differences.
+    """
 
     figure: "Figure"
     arms: int
     runs: int
     warnings: Sequence[str] = ()
+    comparison: "Comparison | None" = None
 
 
 def plot_curves(source: Store | str | Path, drawing: Drawing | None = None, runs: RunFilter | None = None) -> Drawn:

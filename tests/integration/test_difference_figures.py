@@ -52,7 +52,7 @@ def test_a_row_for_each_arm_with_its_pairs_interval_and_verdict(swept: Store) ->
     drawn = plot_differences(swept, Question(margin=0.05), DifferenceDrawing(), EVERYTHING)
     (axes,) = drawn.figure.axes
     found = compare(swept, EVERYTHING, Question(arms=True, margin=0.05)).contrasts
-    assert drawn.comparison.contrasts == found and drawn.differences == 3
+    assert drawn.comparison is not None and drawn.comparison.contrasts == found and drawn.arms == 3
     assert [label.get_text() for label in axes.get_yticklabels()] == [one.label for one in found]
     for one, text in zip(found, texts(axes), strict=True):
         assert text.startswith(one.finding.verdict) and text.endswith("(6 pairs)")
@@ -84,6 +84,7 @@ def test_the_difference_along_training_stands_beside_the_curves(swept: Store) ->
     curves, difference = drawn.figure.axes
     assert len(curves.get_lines()) == 4
     lines = difference.get_lines()[:3]
+    assert drawn.comparison is not None
     assert [line.get_label() for line in lines] == [one.label for one in drawn.comparison.contrasts]
     # The same arm, the same line.
     looks = {line.get_color() + str(line.get_linestyle()) + str(line.get_marker()) for line in lines}
