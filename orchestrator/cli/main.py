@@ -22,20 +22,15 @@ from orchestrator.cli.parsing import SuggestingGroup, same_spelling
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 from orchestrator.wording.plain import printable, printable_lines
 
-# In the order of `hlbq --help`.
-COMMANDS = tuple(
-    "submit run preset worker status show logs wait cancel pause unpause retry priority delete rename note tag extend "
-    "export plot report compare decide search dashboard code sync notify launch data generate export-model db "
-    "doctor".split()
+# In the order of `hlbq --help`: the name of each, and the module that has it if that is called otherwise.
+_NAMED = (
+    "submit run preset:submit worker status show logs:run_files wait:status cancel:control pause:control "
+    "unpause:control retry:control priority:control delete:control rename:labels note:labels tag:labels extend:decide "
+    "export plot report compare decide search:submit dashboard code sync notify launch data generate:run_files "
+    "export-model:run_files db doctor"
 )
-# The modules with commands of other names than theirs.
-_SHARED_MODULES: Mapping[str, tuple[str, ...]] = {
-    "submit": ("preset", "search"),
-    "status": ("wait",),
-    "control": ("cancel", "pause", "unpause", "retry", "priority", "delete"),
-    "labels": ("rename", "note", "tag"),
-    "decide": ("extend",),
-    "run_files": ("logs", "generate", "export-model"),
+COMMANDS: Mapping[str, str] = {
+    name: module or name for name, _, module in (word.partition(":") for word in _NAMED.split())
 }
 
 # A full disk, a quota, a limit on files, and a terminal or disk that has gone.
@@ -54,9 +49,9 @@ def build_app(command: str | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": same_spelling},
     )
     app.callback()(_program)
-    for name in (command,) if command in COMMANDS else COMMANDS:
-        place = next((module for module, names in _SHARED_MODULES.items() if name in names), name)
-        add_commands(app, getattr(importlib.import_module(f"orchestrator.cli.{place}"), name.replace("-", "_")))
+    for name in [command] if command is not None and command in COMMANDS else COMMANDS:
+        module = importlib.import_module(f"orchestrator.cli.{COMMANDS[name]}")
+        add_commands(app, getattr(module, name.replace("-", "_")))
     return app
 
 
@@ -93,16 +88,13 @@ def main() -> None:
     try:
         code = run_program(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output has gone (`hlbq status | head`): keep the interpreter from flushing into the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except OSError as error:
-        if error.filename is not None or error.errno not in _OUTPUT_FAILED:
-            raise
-        print_error(
-            HlbqError(f"the output could not be written: {error.strerror}", "Free some space (df), or: ulimit -a")
-        )
+        if not isinstance(error, BrokenPipeError):  # then the reader of our output has gone (`hlbq status | head`)
+            if error.filename is not None or error.errno not in _OUTPUT_FAILED:
+                raise
+            lost = f"the output could not be written: {error.strerror}"
+            print_error(HlbqError(lost, "Free some space (df), or: ulimit -a"))
+        # Keep the interpreter from flushing what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     # The interpreter's last garbage collection visits everything imported: a tenth of a short command's time.
