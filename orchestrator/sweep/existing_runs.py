@@ -74,7 +74,7 @@ def find_existing(
     data = {arm.key: (arm.settings.dataset, arm.settings.tokenizer) for arm in plan.arms}
     code, same = digest(), store.same_code()
     # The best match of each run: it may have been completed in several sweeps.
-    best: dict[tuple[str, int], int] = {}
+    best: dict[tuple[str, int], str] = {}
     wanted: list[CompletedRun] = []
     for run in completed:
         expected = known(*data[run.arm_key])
@@ -84,12 +84,11 @@ def find_existing(
             found = "unchecked"
         else:
             found = "same" if run.data_fingerprint == expected else "data"
-        if found in _THE_SAME:
+        if found in ("same", "unchecked"):
             wanted.append(run)
-        place = _BEST_FIRST.index(found)
         key = (run.arm_key, run.seed)
-        best[key] = min(best.get(key, place), place)
-    kinds = Counter(_BEST_FIRST[place] for place in best.values())
+        best[key] = min(best.get(key, found), found, key=_BEST_FIRST.index)
+    kinds = Counter(best.values())
     return Existing(
         count=kinds["same"] + kinds["unchecked"],
         runs=store.newest_completed(wanted) if taken else {},
@@ -120,4 +119,3 @@ def cached_fingerprint(dataset: str, tokenizer: str) -> str | None:
 
 
 _BEST_FIRST = ("same", "unchecked", "data", "code")
-_THE_SAME = ("same", "unchecked")

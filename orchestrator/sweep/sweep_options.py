@@ -205,16 +205,11 @@ class SweepOptions:
 
     def check_texts(self) -> None:
         """Raise UsageError for a text that no database can hold: it was not typed in the terminal's encoding, or has a
-        zero byte."""
+        zero byte. And for what is no project of W&B's."""
+        check_project(self.wandb_project or "")
         for spec in option_specs().values():
-            text = getattr(self, spec.name) or ""
-            if spec.name == "wandb_project" and text:
-                check_project(text)
-            if (
-                spec.value_type is str
-                and not spec.several
-                and any(one == "\0" or 0xD800 <= ord(one) <= 0xDFFF for one in text)
-            ):
+            text = getattr(self, spec.name)
+            if isinstance(text, str) and any(one == "\0" or 0xD800 <= ord(one) <= 0xDFFF for one in text):
                 raise UsageError(
                     f"--{spec.name}: {text!r} is not UTF-8, or has a zero byte", "Use plain text, and a UTF-8 locale."
                 )

@@ -5,7 +5,6 @@ points before a run's checkpoint. So row n of a run is the same row in every syn
 """
 
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +34,15 @@ _METRICS = {
     Split.VAL: "loss acc pplx bits_per_byte".split(),
     Split.TEST: "loss acc pplx bits_per_byte".split(),
 }
-# By split: how a point's numbers are read, and their names at W&B, in one order. Every point becomes a row.
-_READ = {split: operator.attrgetter(*AXES, *names) for split, names in _METRICS.items()}
-_NAMES = {split: (*AXES, *(f"{split}/{name}" for name in names)) for split, names in _METRICS.items()}
-_READ[Split.VAL] = operator.attrgetter(*AXES, *_METRICS[Split.VAL], *_ORIGINAL_NAMES)
-_NAMES[Split.VAL] += tuple(_ORIGINAL_NAMES.values())
+# By split: a point's numbers, and their names at W&B.
+_NAMES = {
+    split: {
+        **dict(zip(AXES, AXES, strict=True)),
+        **{name: f"{split}/{name}" for name in names},
+        **(_ORIGINAL_NAMES if split is Split.VAL else {}),
+    }
+    for split, names in _METRICS.items()
+}
 # Exit codes as W&B reads them: 255 means an interrupted run.
 _EXIT_CODES = {State.COMPLETED: 0, State.FAILED: 1, State.CANCELLED: 255}
 
@@ -118,8 +121,8 @@ def row_of(point: Point) -> dict[str, float | int]:
 
     An evaluation carries the four values that the original tool logs beside it.
     """
-    values = zip(_NAMES[point.split], _READ[point.split](point), strict=True)
-    row: dict[str, float | int] = {name: value for name, value in values if value is not None}
+    values = {name: getattr(point, of_point) for of_point, name in _NAMES[point.split].items()}
+    row: dict[str, float | int] = {name: value for name, value in values.items() if value is not None}
     for name, value in point.extra.items():
         group = name.removeprefix("lr_")
         if group == name:
