@@ -7,11 +7,11 @@ from typing import Any
 
 from hlbgpt_core.settings import specs
 from orchestrator.comparison.judging.effects import Factor, cell_of, cells_of_effects, factors_of
-from orchestrator.comparison.measuring.groups import with_defaults
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.baseline import baseline_of, restricted, with_zipped
 from orchestrator.sweep.definition import is_search, stored_shape
+from orchestrator.sweep.options import with_defaults
 from orchestrator.sweep.shapes import PRODUCT, Shape
 
 

@@ -16,13 +16,13 @@ from orchestrator.export.columns import (
     point_columns,
     run_columns,
     run_values,
-    settings_with_defaults,
 )
 from orchestrator.queue.code import CodePart, part_at
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.store.reading.curves import CURVE_COLUMNS, Curve, NumberTexts, PointPage, RunCurves
 from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.options import with_defaults
 
 
 class Layout(StrEnum):
@@ -101,7 +101,7 @@ def untold_settings(store: Store, selection: Selection) -> Sequence[str]:
     arms: dict[int, Mapping[str, Any]] = {}
     for found in store.runs_with_curves(selection.runs):
         if selection.shows(found) and found.run.arm_id not in arms:
-            arms[found.run.arm_id] = settings_with_defaults(found.run)
+            arms[found.run.arm_id] = with_defaults(found.run.settings)
     alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for values in arms.values():
         alike.setdefault(tuple(values[name] for name in values if name in told), []).append(values)

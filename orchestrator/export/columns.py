@@ -18,6 +18,7 @@ from orchestrator.queue.code import SameCode, joined
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store.reading.curves import CURVE_COLUMNS, RECORDED_AT, Curve
+from orchestrator.sweep.options import with_defaults
 
 
 class Kind(Enum):
@@ -44,6 +45,11 @@ class Column:
 LISTS = frozenset({Kind.INTEGERS, Kind.NUMBERS})
 INTEGER_METRICS = frozenset({"step", "tokens_seen", "batch_size", "seq_length", "microbatches"})
 
+# The first columns of a run, settings among them.
+_FIRST = (
+    *("last_val_loss", "model_scale", "depth", "width", "num_params", "num_non_embedding_params", "num_heads"),
+    *("linear_value", "seed", "run_num"),
+)
 # Columns of curves: (name with {} for the split, metric), those of the original tool first.
 _MEASURED = (("{}_loss", "loss"), ("{}_acc", "acc"), ("{}_pplx", "pplx"), ("grad_norm", "grad_norm"))
 # (Name with {} for the split, the one name for both splits in the original tool's newest form, metric.)
@@ -79,29 +85,28 @@ _FACTS = (
 )
 # Facts whose names are settings' too.
 NAMES_OF_FACTS: Mapping[str, str] = {"precision": "resolved_precision", "path": "trainer_path"}
-# Those of bookkeeping and facts; the others are texts.
+# Those that are no settings; the others are texts.
 _KIND_OF: Mapping[str, Kind] = (
-    dict.fromkeys(("run_id", "sweep", "arm", "priority", "fence", "attempts", "last_step"), Kind.INTEGER)
+    dict.fromkeys(("num_params", "num_non_embedding_params", "seed", "run_num"), Kind.INTEGER)
+    | dict.fromkeys(("run_id", "sweep", "arm", "priority", "fence", "attempts", "last_step"), Kind.INTEGER)
     | dict.fromkeys(("train_tokens", "val_tokens", "val_bytes", "threads"), Kind.INTEGER)
-    | dict.fromkeys(("created_at", "started_at", "ended_at"), Kind.NUMBER)
+    | dict.fromkeys(("last_val_loss", "created_at", "started_at", "ended_at"), Kind.NUMBER)
     | dict.fromkeys(("paused", "mixed_code", "deterministic"), Kind.TRUTH)
 )
 
-_SETTINGS_FIRST = ("model_scale", "depth", "width", "num_heads", "linear_value")
 _KINDS: Mapping[type, Kind] = {int: Kind.INTEGER, float: Kind.NUMBER, bool: Kind.TRUTH, str: Kind.TEXT}
 
 
 def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:
     """The columns of the table with one row per run; `extra` are users' own metrics, which follow as
     `train_NAME`, `val_NAME`, `test_NAME`."""
-    others = [_setting(name) for name in settings.specs() if name not in _SETTINGS_FIRST]
+    others = [name for name in settings.specs() if name not in _FIRST]
+    facts = [NAMES_OF_FACTS.get(fact, fact) for fact in _FACTS]
     own = [Column(name=f"{split}_{name}", kind=Kind.NUMBERS, split=split, metric=name) for split, name in extra]
     return (
-        *_first_columns(),
+        *map(_column, _FIRST),
         *_curve_columns((*_MEASURED, *((name, metric) for name, _, metric in _PLACES))),
-        *others,
-        *(_plain(name, _KIND_OF.get(name, Kind.TEXT)) for name in _BOOKKEEPING),
-        *(_plain(NAMES_OF_FACTS.get(fact, fact), _KIND_OF.get(fact, Kind.TEXT)) for fact in _FACTS),
+        *map(_column, (*others, *_BOOKKEEPING, *facts)),
         *_curve_columns(_CURVES_BESIDES),
         *(_curve_column(name, metric, Split.TEST) for name, metric in _CURVES_OF_TEST),
         *own,
@@ -111,8 +116,7 @@ def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:
 def original_columns() -> tuple[Column, ...]:
     """The columns of the original tool's newest form: those, and no others, since its --append writes no header."""
     return (
-        *_first_columns(),
-        *(_setting(name) for name in _SETTINGS_OF_ORIGINAL),
+        *map(_column, (*_FIRST, *_SETTINGS_OF_ORIGINAL)),
         *_curve_columns(_MEASURED),
         *(_curve_column(shared, metric, Split.VAL) for _, shared, metric in _PLACES),
     )
@@ -130,14 +134,6 @@ def in_own_columns(row: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _first_columns() -> list[Column]:
-    first = [_plain("last_val_loss", Kind.NUMBER)]
-    first += [_setting(name) for name in ("model_scale", "depth", "width")]
-    first += [_plain("num_params", Kind.INTEGER), _plain("num_non_embedding_params", Kind.INTEGER)]
-    first += [_setting(name) for name in ("num_heads", "linear_value")]
-    return [*first, _plain("seed", Kind.INTEGER), _plain("run_num", Kind.INTEGER)]
-
-
 def _curve_columns(named: Sequence[tuple[str, str]]) -> list[Column]:
     columns = []
     for name, metric in named:
@@ -151,23 +147,25 @@ def _curve_column(name: str, metric: str, split: Split) -> Column:
     return Column(name=name.format(split.value), kind=kind, split=split, metric=metric)
 
 
-def _plain(name: str, kind: Kind) -> Column:
-    return Column(name=name, kind=kind)
-
-
-def _setting(name: str) -> Column:
-    return _plain(name, _KINDS[settings.specs()[name].type])
+def _column(name: str) -> Column:
+    """A column of single values: of a setting, or of what else is known of a run."""
+    spec = settings.specs().get(name)
+    return Column(name=name, kind=_KIND_OF.get(name, Kind.TEXT) if spec is None else _KINDS[spec.type])
 
 
 def point_columns(extra: Sequence[str] = ()) -> tuple[Column, ...]:
     """The columns of the table with one row per point; `extra` are users' own metrics."""
     return (
-        _plain("run_id", Kind.INTEGER),
-        _plain("split", Kind.TEXT),
-        *(_plain(name, Kind.INTEGER if name in INTEGER_METRICS else Kind.NUMBER) for name in CURVE_COLUMNS),
-        *(_plain(name, Kind.TEXT) for name in CODE_OF_POINTS),
-        *(_plain(name, Kind.NUMBER) for name in (*extra, RECORDED_AT)),
+        *map(_column, ("run_id", "split")),
+        *(Column(name=name, kind=Kind.INTEGER if name in INTEGER_METRICS else Kind.NUMBER) for name in CURVE_COLUMNS),
+        *map(_column, CODE_OF_POINTS),
+        *(Column(name=name, kind=Kind.NUMBER) for name in (*extra, RECORDED_AT)),
     )
+
+
+def text_columns() -> frozenset[str]:
+    """The columns of either table whose cells are texts."""
+    return frozenset(column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT)
 
 
 def run_values(run: RunRecord, curves: Mapping[Split, Curve], columns: Sequence[Column], same: SameCode) -> list[Any]:
@@ -194,18 +192,12 @@ def _final_loss(run: RunRecord, last: float | None) -> float | None:
     return last if run.state is State.COMPLETED or shows_it else None
 
 
-def settings_with_defaults(run: RunRecord) -> dict[str, Any]:
-    """The values of all settings."""
-    recipe = run.settings.get("recipe", settings.DEFAULT_RECIPE)
-    return {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in settings.specs().items()}
-
-
 def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> dict[str, Any]:
     val = curves.get(Split.VAL)
     plain = "num_params num_non_embedding_params seed run_num uid arm_key priority paused fence"
     plain += " created_at started_at ended_at"
     return {
-        **settings_with_defaults(run),
+        **with_defaults(run.settings),
         **{name: getattr(run, name) for name in plain.split()},
         # An empty text is a cell without a value in every format.
         **{NAMES_OF_FACTS.get(fact, fact): None if (value := run.facts.get(fact)) == "" else value for fact in _FACTS},

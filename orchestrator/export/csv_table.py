@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.errors import ExportError
 from orchestrator.export.cells import opened_csv, read_cell, read_text_cell
-from orchestrator.export.columns import Kind, in_own_columns, point_columns, run_columns
+from orchestrator.export.columns import in_own_columns, text_columns
 from orchestrator.wording.numbers import counted
 
 # The column that identifies a table of hlbq's, and each run in it.
@@ -28,7 +28,7 @@ def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
     Those of the original tool's newest form come under hlbq's names: one list stands for both splits. An empty cell is
     None. Raises ExportError for a file that cannot be read or is not such a table.
     """
-    texts = {column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT}
+    texts = text_columns()
     for row in read_raw_rows(Path(path)):
         cells = in_own_columns(row).items()
         yield {name: (read_text_cell(cell) or None) if name in texts else read_cell(cell) for name, cell in cells}

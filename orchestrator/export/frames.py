@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import Layout, Selection, blocks, columns_of, plain_columns
-from orchestrator.export.columns import Kind, point_columns, run_columns
+from orchestrator.export.columns import text_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.table_formats import FORMATS
 from orchestrator.files.given_path import expanded
@@ -101,7 +101,7 @@ def _from_parquet(path: Path) -> "pandas.DataFrame":
 
 def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """Raises ValueError if it is not a table. Does not use pandas, which rounds numbers and takes some for dates."""
-    texts = {column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT}
+    texts = text_columns()
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             row = json.loads(line)

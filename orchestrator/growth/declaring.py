@@ -11,7 +11,6 @@ from orchestrator.comparison.judging.bounds import VILLE
 from orchestrator.comparison.judging.contrasts import check_margin
 from orchestrator.comparison.judging.policy import DecidePolicy
 from orchestrator.comparison.measuring.evaluations import unlike_settings
-from orchestrator.comparison.measuring.groups import with_defaults
 from orchestrator.comparison.measuring.measures import goal_of
 from orchestrator.comparison.statistics import fewest_pairs
 from orchestrator.errors import ExportError, UsageError
@@ -25,7 +24,7 @@ from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline, search_start, with_zipped
 from orchestrator.sweep.definition import stored_axes, stored_shape
-from orchestrator.sweep.options import value_text
+from orchestrator.sweep.options import value_text, with_defaults
 from orchestrator.sweep.plan import check_seeds
 from orchestrator.sweep.submission import PreparedSweep
 from orchestrator.sweep.sweep_options import SweepOptions

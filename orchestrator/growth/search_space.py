@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.measuring.evaluations import SETTINGS_OF_MEANING
-from orchestrator.comparison.measuring.groups import with_defaults
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.expressions import Expression
+from orchestrator.sweep.options import with_defaults
 from orchestrator.sweep.plan import PlannedArm, arm_of
 from orchestrator.sweep.shapes import Track, tracks_of
 

@@ -10,9 +10,10 @@ import numpy
 from numpy.typing import NDArray
 
 from orchestrator.comparison.measuring.evaluations import EvaluatedRun
-from orchestrator.comparison.measuring.groups import preferred, with_defaults
+from orchestrator.comparison.measuring.groups import preferred
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.states import State
+from orchestrator.sweep.options import with_defaults
 
 _HUNDREDTHS = 100
 _FASTEST_DECAY = 6.5  # a hundredth; as good as none is left of the past

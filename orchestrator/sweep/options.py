@@ -9,7 +9,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hlbgpt_core.errors import SettingsError
-from hlbgpt_core.settings import RECIPES, Settings, SettingSpec, parse_value, specs, unknown_setting
+from hlbgpt_core.settings import (
+    DEFAULT_RECIPE,
+    RECIPES,
+    Settings,
+    SettingSpec,
+    defaults,
+    parse_value,
+    specs,
+    unknown_setting,
+)
 from hlbgpt_core.text.sources import absolute_dataset
 from orchestrator.sweep.shapes import parse_axis
 
@@ -75,6 +84,11 @@ def setting_name(name: str, others: Collection[str] = ()) -> str:
     if wanted not in specs() and wanted not in others:
         raise unknown_setting(name)
     return wanted
+
+
+def with_defaults(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Stored settings; one that was stored without is at its default."""
+    return {**defaults(settings.get("recipe", DEFAULT_RECIPE)), **settings}
 
 
 def option_help(spec: SettingSpec) -> str:

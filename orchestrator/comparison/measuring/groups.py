@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
-from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
 from orchestrator.comparison.measuring.compared_runs import ComparedRun, RunResult
 from orchestrator.comparison.measuring.evaluations import EvaluatedRun, evaluated_split
 from orchestrator.comparison.measuring.measures import NO_RUN, Measure, Measured, PointChoice, Standing, mean_or_gravest
@@ -19,7 +18,7 @@ from orchestrator.queue.states import State
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import baseline_texts, parse_baseline
 from orchestrator.sweep.option_spec import several_of
-from orchestrator.sweep.options import setting_name, value_text
+from orchestrator.sweep.options import setting_name, value_text, with_defaults
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
 FACTS: Mapping[str, str] = {
@@ -96,11 +95,6 @@ def read_baseline(
     found = parse_baseline([] if given is None else list(map(str, several_of(given))), known)
     number = str(found.get(SWEEP, ""))
     return ({**found, SWEEP: int(number)} if number.isdecimal() else found) or None
-
-
-def with_defaults(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Stored settings; one that was stored without is at its default."""
-    return {**defaults(settings.get("recipe", DEFAULT_RECIPE)), **settings}
 
 
 def values_of(run: ComparedRun) -> Mapping[str, Any]:
