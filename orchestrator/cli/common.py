@@ -58,17 +58,17 @@ class RunFilterOptions(OptionGroup):
     """The filters that choose runs, the same for every command. A run must pass all of them."""
 
     panel = "Which runs"
-    sweep: list[int] = option(list, min=1, help="Runs of these sweeps.", metavar="INT...")
-    run: list[int] = option(list, min=1, help="Runs by number.", metavar="INT...")
-    state: list[State] = option(list, help="Runs in these states.")
-    reason: list[Reason] = option(list, help="Runs whose newest attempt ended for these reasons.")
-    where: list[str] = option(
-        list,
+    sweep: tuple[int, ...] = option((), minimum=1, help="Runs of these sweeps.", metavar="INT...")
+    run: tuple[int, ...] = option((), minimum=1, help="Runs by number.", metavar="INT...")
+    state: tuple[State, ...] = option((), help="Runs in these states.")
+    reason: tuple[Reason, ...] = option((), help="Runs whose newest attempt ended for these reasons.")
+    where: tuple[str, ...] = option(
+        (),
         help="Runs with this value of a setting, seed or run_num. (The --where of submit chooses arms by an "
         "expression.)",
         metavar="NAME=VALUE...",
     )
-    tag: list[str] = option(list, help="Runs with one of these tags, their own or their sweep's.", metavar="TAG...")
+    tag: tuple[str, ...] = option((), help="Runs with one of these tags, their own or their sweep's.", metavar="TAG...")
     all: bool = option(False, help="Every run of every sweep.")
 
     def given(self) -> bool:
@@ -92,10 +92,10 @@ class RunFilterOptions(OptionGroup):
         if self.all and self != RunFilterOptions(all=True):
             raise UsageError("--all means every run, but another filter was given", "Leave one of them out.")
         return RunFilter(
-            sweep_ids=tuple(self.sweep),
-            run_ids=tuple(self.run),
-            states=tuple(self.state),
-            reasons=tuple(self.reason),
+            sweep_ids=self.sweep,
+            run_ids=self.run,
+            states=self.state,
+            reasons=self.reason,
             where=_where(self.where),
             tags=tuple(map(checked_tag, self.tag)),
         )

@@ -35,9 +35,11 @@ class MeasureOptions(OptionGroup):
 class CompareOptions(OptionGroup):
     """What is compared with what."""
 
-    by: list[str] = option(list, help="Settings to group by, or code (default: those that differ).", metavar="NAME...")
-    baseline: list[str] = option(
-        list,
+    by: tuple[str, ...] = option(
+        (), help="Settings to group by, or code (default: those that differ).", metavar="NAME..."
+    )
+    baseline: tuple[str, ...] = option(
+        (),
         help="The group to compare the others with, seed by seed (default: the sweep's baseline).",
         metavar="NAME=VALUE...",
     )

@@ -14,10 +14,10 @@ class ServingOptions(OptionGroup):
 
     host: str = option("127.0.0.1", help="Address to listen on; any but a loopback address opens it to other machines.")
     port: int | None = option(
-        None, help="Port (default: 8765 if free, else any free one; 0: any free one).", min=0, max=65535
+        None, help="Port (default: 8765 if free, else any free one; 0: any free one).", minimum=0, maximum=65535
     )
-    allow_host: list[str] = option(
-        list, help="More host names that browsers may use for this server.", metavar="NAME..."
+    allow_host: tuple[str, ...] = option(
+        (), help="More host names that browsers may use for this server.", metavar="NAME..."
     )
     read_only: bool = option(False, help="Show everything, change nothing.")
     new_token: bool = option(False, help="Make a new token, so that older links no longer work.")

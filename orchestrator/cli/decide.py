@@ -62,7 +62,7 @@ def extend(
     sweep: SweepArgument,
     settings: GivenSettings,
     database: DatabaseOption,
-    num_runs: int | None = option(None, min=1, help="Runs that every arm should have (default: as many as now)."),
+    num_runs: int | None = option(None, minimum=1, help="Runs that every arm should have (default: as many as now)."),
     undecided: bool = option(False, help="Add seeds only to arms without a verdict, and to their baselines."),
     dry_run: bool = option(False, "--dry_run", "--dry-run", help="Print what would be added, and stop."),
     as_json: JsonOption = False,

@@ -17,17 +17,9 @@ import typer
 
 from orchestrator.cli.parsing import TOGETHER, SuggestingGroup, VariadicCommand
 from orchestrator.sweep.option_spec import OptionSpec
+from orchestrator.sweep.option_spec import option as option
 
 Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def option(default: Any, *flags: str, help: str = "", **known: Any) -> Any:
-    """Declare an option, as the default of a command's parameter or of an OptionGroup's field: its own default (`list`
-    for an empty list), its spellings if not `--name`, and what else `typer.Option` knows."""
-    declared = {"flags": flags, "help": help, **known}
-    if default is list:
-        return dataclasses.field(default_factory=list, metadata=declared)
-    return dataclasses.field(default=default, metadata=declared)
 
 
 class OptionGroup:
@@ -39,51 +31,47 @@ class OptionGroup:
     @classmethod
     def option_parameters(cls, command: str) -> Sequence[inspect.Parameter]:
         """One parameter for each option that the command of this name takes, as typer reads them from a signature."""
-        kinds, found = _kinds(cls), list[inspect.Parameter]()
+        found: list[inspect.Parameter] = []
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
-            kind = kinds[field.name]
+            kind: Any = field.type
             found += _parameters(kind, command) if _is_group(kind) else [_declared(field.name, kind, field, cls.panel)]
         return found
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
         """The group from the values of its options that the command takes."""
-        return cls(**_arguments(_kinds(cls), values, command))
-
-
-def _kinds(group: type[OptionGroup]) -> Mapping[str, Any]:
-    """The type of each field: an option's, or a group."""
-    hints = get_type_hints(group)
-    return {field.name: hints[field.name] for field in dataclasses.fields(group)}  # type: ignore[arg-type]
-
-
-@functools.cache
-def _parameters(group: type[OptionGroup], command: str) -> Sequence[inspect.Parameter]:
-    """The options of a group that a command takes."""
-    return tuple(group.option_parameters(command))
+        kinds = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        made = _arguments(kinds, values, command)
+        return cls(**{name: tuple(one) if isinstance(one, list) else one for name, one in made.items()})
 
 
 def _is_group(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, OptionGroup)
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
+@functools.cache
+def _parameters(group: Any, command: str) -> Sequence[inspect.Parameter]:
+    """The options of a group, or of WorkerOptions, that a command takes."""
+    if issubclass(group, OptionGroup):
+        return tuple(group.option_parameters(command))
+    return tuple(spec_parameter(one) for one in group.options() if command in one.commands)
 
 
 def _arguments(kinds: Mapping[str, Any], values: Mapping[str, Any], command: str) -> dict[str, Any]:
     """What stands under these names: the value of an option, or a group made of those of its options."""
-    return {
-        name: kind.from_options({one.name: values[one.name] for one in _parameters(kind, command)}, command)
-        if _is_group(kind)
-        else values[name]
-        for name, kind in kinds.items()
-    }
+    found = {}
+    for name, kind in kinds.items():
+        if not _is_group(kind):
+            found[name] = values[name]
+            continue
+        own = {one.name: values[one.name] for one in _parameters(kind, command)}
+        found[name] = kind.from_options(own, command) if issubclass(kind, OptionGroup) else kind.from_parsed(own)
+    return found
 
 
-@functools.cache
-def _declared(name: str, kind: Any, field: "dataclasses.Field[Any]", panel: str | None) -> inspect.Parameter:
-    """The parameter of one option, made once for all commands that take it: `hlbq --help` declares every command."""
-    known = {"rich_help_panel": panel, **field.metadata}
-    flags = known.pop("flags") or (f"--{name}",)
-    default = [] if field.default is dataclasses.MISSING else field.default
-    return typer_parameter(name, kind, typer.Option(*flags, **known), default)
+def _declared(name: str, kind: Any, field: "dataclasses.Field[Any]", panel: str | None = None) -> inspect.Parameter:
+    known = {"panel": panel, **field.metadata}
+    return spec_parameter(OptionSpec(name=name, type=kind, default=field.default, **known))
 
 
 def typer_parameter(name: str, kind: Any, declared: Any, default: Any) -> inspect.Parameter:
@@ -92,15 +80,17 @@ def typer_parameter(name: str, kind: Any, declared: Any, default: Any) -> inspec
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def spec_parameter(spec: OptionSpec, *flags: str) -> inspect.Parameter:
-    """The option of a sweep or a worker, in these spellings; without any in typer's."""
+@functools.cache
+def spec_parameter(spec: OptionSpec) -> inspect.Parameter:
+    """The parameter of an option, made once for all commands that take it: `hlbq --help` declares every command."""
     declared = typer.Option(
-        *flags,
+        *spec.spellings,
         help=spec.help,
         metavar=TOGETHER if spec.nested else spec.metavar,
         min=spec.minimum,
         max=spec.maximum,
         rich_help_panel=spec.panel,
+        hidden=spec.hidden,
     )
     if not spec.several:
         return typer_parameter(spec.name, spec.type, declared, spec.default)
@@ -119,7 +109,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             for one in _parameters(kind, command.__name__):
                 parameters.setdefault(one.name, one)
         elif isinstance(parameter.default, dataclasses.Field):
-            parameters[parameter.name] = _declared(parameter.name, kind, parameter.default, None)
+            parameters[parameter.name] = _declared(parameter.name, kind, parameter.default)
         else:
             parameters[parameter.name] = parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)
     kinds = {name: hints[name] for name in inspect.signature(command).parameters}

@@ -52,8 +52,8 @@ class PlotOptions(OptionGroup):
     smooth: float = option(
         0.0,
         help="Draw a moving average: the weight that the past keeps over a hundredth of the run; below 1.",
-        min=0.0,
-        max=0.9999,
+        minimum=0.0,
+        maximum=0.9999,
     )
     past_shortest: bool = option(False, help="Draw the mean beyond the end of the arm's shortest run.")
     allow_mixed_data: bool = option(False, help="Draw runs together even if their data differ.")
@@ -61,11 +61,11 @@ class PlotOptions(OptionGroup):
     facet: str = option("", help="One panel per value of this setting.", metavar="NAME")
     colour: str = option("", "--colour", "--color", help="The setting that chooses the colour.", metavar="NAME")
     style: str = option("", help="The setting that chooses the line style.", metavar="NAME")
-    baseline: list[str] = option(
-        list, help="The arm to mark as the baseline (default: the sweep's).", metavar="NAME=VALUE..."
+    baseline: tuple[str, ...] = option(
+        (), help="The arm to mark as the baseline (default: the sweep's).", metavar="NAME=VALUE..."
     )
-    by: list[str] = option(
-        list,
+    by: tuple[str, ...] = option(
+        (),
         help="Settings to group by (default: those that differ). Each seed is averaged over the others.",
         metavar="NAME...",
     )
@@ -91,8 +91,8 @@ class KindOptions(OptionGroup):
         help="The runs' last values against this setting, num_params or flops, with a power-law fit.",
         metavar="NAME",
     )
-    heatmap: list[str] = option(
-        list, help="Mean last values over two settings: rows, then columns.", metavar="ROWS COLUMNS"
+    heatmap: tuple[str, ...] = option(
+        (), help="Mean last values over two settings: rows, then columns.", metavar="ROWS COLUMNS"
     )
     schedules: bool = option(False, help="Learning rate, weight decay, batch size and sequence length.")
 

@@ -19,8 +19,8 @@ class ReportOptions(OptionGroup):
     """What the page shows."""
 
     metric: str = option("val_loss", help="What to draw and compare: val_loss, train_acc, ...")
-    baseline: list[str] = option(
-        list, help="The group to compare the others with (default: the sweep's).", metavar="NAME=VALUE..."
+    baseline: tuple[str, ...] = option(
+        (), help="The group to compare the others with (default: the sweep's).", metavar="NAME=VALUE..."
     )
     allow_mixed_data: bool = option(False, help="Compare and draw runs even if their data differ.")
     allow_mixed_evaluation: bool = option(False, help="Compare and draw losses of different evaluations anyway.")

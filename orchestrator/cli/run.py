@@ -16,13 +16,13 @@ from orchestrator.cli.output import counted, note, say_wrapped, warn
 from orchestrator.cli.review import plan_summary
 from orchestrator.cli.submit import AskedSweep, submit_sweep
 from orchestrator.cli.sweep_options import SweepCommand
-from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.replaced_file import checked_target
 from orchestrator.files.state_folder import check_state_dir, make_state_folder, state_folder
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import handled, heeded_stop_signals
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import SweepRecord
@@ -41,7 +41,9 @@ DEFAULT_TABLE = "results.csv"
 class LocalWorkers(OptionGroup):
     """How many workers this machine gives the sweep, and where the table goes."""
 
-    workers: int = option(1, min=1, max=256, help="Worker processes on the device; on a CPU, at most one per core.")
+    workers: int = option(
+        1, minimum=1, maximum=256, help="Worker processes on the device; on a CPU, at most one per core."
+    )
     output: str = option(
         DEFAULT_TABLE, "--output", "-o", help="The table to write at the end (.csv, .parquet, .jsonl)."
     )
@@ -50,7 +52,7 @@ class LocalWorkers(OptionGroup):
 @read_by(SweepCommand)
 def run(
     asked: AskedSweep,
-    where: GivenWorkerOptions,
+    where: WorkerOptions,
     local: LocalWorkers,
     database: DatabaseOption,
     yes: YesOption = False,
@@ -62,15 +64,15 @@ def run(
     """
     check_output(local.output)
     check_append(asked.sweep.options, local.output)
-    check_state_dir(where.options.state_dir)
-    where.options.check()
-    if local.workers > 1 and (where.options.gpus or where.options.slots > 1):
+    check_state_dir(where.state_dir)
+    where.check()
+    if local.workers > 1 and (where.gpus or where.slots > 1):
         raise UsageError(
             "--workers was given with --gpus or --slots",
             "--gpus and --slots start the workers themselves: leave --workers out.",
         )
     # Workers load torch while the sweep is planned; none of them trains before it is stored.
-    options, environment = replace(where.options, db=database.db, prestarted=True).hidden()
+    options, environment = replace(where, db=database.db, prestarted=True).hidden()
     argv = options.ending_with_this_process().argv()
     with PrestartedWorkers(argv, 0 if asked.review.dry_run else local.workers, environment=environment) as workers:
         submitted = submit_sweep(asked, database, yes=yes)

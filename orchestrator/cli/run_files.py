@@ -45,7 +45,7 @@ class CheckpointOptions(OptionGroup):
 def logs(
     run: RunArgument,
     database: DatabaseOption,
-    attempt: int | None = option(None, min=1, help="Which attempt, from 1 (default: the newest)."),
+    attempt: int | None = option(None, minimum=1, help="Which attempt, from 1 (default: the newest)."),
     state_dir: StateDirOption = None,
 ) -> None:
     """Print the output of a run's trainer."""
@@ -65,11 +65,11 @@ def generate(
     ),
     prompt: str = option("", help="The text to continue (default: start a new text)."),
     temperature: float = option(
-        1.0, min=0.0, help="Above 1: more varied; below 1: safer; 0: always the likeliest token."
+        1.0, minimum=0.0, help="Above 1: more varied; below 1: safer; 0: always the likeliest token."
     ),
-    top_k: int = option(0, min=0, help="Draw from this many of the likeliest tokens; 0: from all."),
-    length: int = option(200, min=1, max=1_000_000, help="At most this many tokens."),
-    seed: int = option(0, min=0, help="The same seed gives the same text."),
+    top_k: int = option(0, minimum=0, help="Draw from this many of the likeliest tokens; 0: from all."),
+    length: int = option(200, minimum=1, maximum=1_000_000, help="At most this many tokens."),
+    seed: int = option(0, minimum=0, help="The same seed gives the same text."),
     device: str = option("cpu", help="cpu, auto or cuda:N."),
     as_json: JsonOption = False,
 ) -> None:

@@ -51,7 +51,7 @@ class RunStory:
 def show(
     database: DatabaseOption,
     run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
-    sweep: int | None = option(None, min=1, help="Show this sweep instead."),
+    sweep: int | None = option(None, minimum=1, help="Show this sweep instead."),
     toml: bool = option(False, help="For a sweep: print the sweep file that makes it again."),
     diff: bool = option(False, help="For a run: print only how the code here differs from the run's code."),
     as_json: JsonOption = False,

@@ -39,7 +39,7 @@ def status(
 def wait(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    every: float = option(2.0, min=0.05, max=86_400.0, help="Seconds between checks of the database."),
+    every: float = option(2.0, minimum=0.05, maximum=86_400.0, help="Seconds between checks of the database."),
     as_json: JsonOption = False,
 ) -> None:
     """Wait until the runs (without filters: of the latest sweep) have ended; exit code 1 if any failed.
@@ -49,7 +49,7 @@ def wait(
     """
     with database.read() as store:
         latest = None if runs.given() else store.latest_sweep()
-        runs = runs if latest is None else RunFilterOptions(sweep=[latest.id])
+        runs = runs if latest is None else RunFilterOptions(sweep=(latest.id,))
         wanted = runs.to_filter()
         counts = wait_until_ended(store, wanted, sleep=lambda: time.sleep(every), progress=note)
         failures = failed_among(store, wanted)

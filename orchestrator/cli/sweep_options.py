@@ -12,7 +12,6 @@ from hlbgpt_core.settings import specs
 from orchestrator.cli.option_groups import OptionGroup, spec_parameter, typer_parameter
 from orchestrator.cli.parsing import TOGETHER_MARK, CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.sweep.option_spec import OptionSpec
 from orchestrator.sweep.options import axes_of, option_help, panel_of
 from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
 from orchestrator.sweep.sweep_options import GROWTH, SWEEP, SweepOptions, option_specs
@@ -54,7 +53,7 @@ class GivenOptions(OptionGroup):
         about = "A sweep file that comes with hlbq, instead of your own. List them: hlbq preset"
         preset = typer.Option("--preset", metavar="NAME", help=about, rich_help_panel=SWEEP)
         given = [typer_parameter("file", str | None, file, None), typer_parameter("preset", str | None, preset, None)]
-        return [*given, *map(_parameter, option_specs().values())]
+        return [*given, *map(spec_parameter, option_specs().values())]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
@@ -76,16 +75,12 @@ class GivenPolicy(OptionGroup):
         """One option for each."""
         known = option_specs().values()
         taken = [one for one in known if one.name == "baseline" or (one.panel == GROWTH and one.name != "decide")]
-        return [_parameter(spec) for spec in taken]
+        return list(map(spec_parameter, taken))
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
         """The options that typer parsed."""
         return cls(options=SweepOptions(**values, decide=True))
-
-
-def _parameter(spec: OptionSpec) -> inspect.Parameter:
-    return spec_parameter(spec, f"--{spec.name}", *([f"-{spec.short}"] if spec.short else []))
 
 
 class SweepCommand(VariadicCommand):

@@ -26,25 +26,28 @@ ALL_GPUS = "all"
 class WorkerOption(OptionSpec):
     """One option of a worker.
 
-    `flags` is its spelling for typer if that is not `--name`: `--on/--off` for a flag with two sides. `commands` are
-    the commands of hlbq that take it (none: only our own processes pass it on). `trainer`: the trainer process takes it
-    too.
+    A flag in typer's own spelling has two sides: `--name/--no-name`. `commands` are the commands of hlbq that take it
+    (none: only our own processes pass it on). `trainer`: the trainer process takes it too.
     """
 
-    flags: str = ""
     commands: tuple[str, ...] = COMMANDS
     trainer: bool = False
 
     @property
-    def _spellings(self) -> tuple[str, str]:
+    def spellings(self) -> Sequence[str]:
+        """How it is declared to typer; nothing leaves that to typer."""
+        return self.flags
+
+    @property
+    def _words(self) -> tuple[str, str]:
         """The option as a word, and the word that switches a flag off (may be empty)."""
         two_sided = self.value_type is bool and not self.flags
-        on, _, off = (self.flags or f"--{self.name}").partition("/")
+        on, _, off = (*self.flags, f"--{self.name}")[0].partition("/")
         return on, f"--no-{self.name}" if two_sided else off
 
     def to_words(self, value: Any) -> list[str]:
         """The words for this value on a command line; none for the default."""
-        on, off = self._spellings
+        on, off = self._words
         if value == self.default:
             return []
         if self.value_type is bool:
@@ -55,7 +58,7 @@ class WorkerOption(OptionSpec):
 
     def add_to(self, parser: "argparse.ArgumentParser") -> None:
         """Make `parser` read what `to_words` writes."""
-        on, off = self._spellings
+        on, off = self._words
         if self.value_type is bool:
             for flag, value in ((on, True), (off, False)):
                 if flag:
@@ -106,24 +109,24 @@ class WorkerOptions:
         help="Number of workers that share the device, or each GPU.",
     )
     no_memory_check: bool = option(
-        False, flags="--no-memory-check", commands=HERE, help="Start all --slots even if memory seems too small."
+        False, "--no-memory-check", commands=HERE, help="Start all --slots even if memory seems too small."
     )
     threads: int = option(1, minimum=1, help="CPU threads of the trainer. To repeat a run exactly, keep this number.")
     deterministic: bool = option(
         False,
-        flags="--deterministic",
+        "--deterministic",
         trainer=True,
         help="On a GPU: the same seed gives the same run bit for bit, but more slowly.",
     )
     fast: bool | None = option(
         None,
-        flags="--fast/--plain",
+        "--fast/--plain",
         trainer=True,
         help="The fast path (default on a GPU) or the recipe as written (default on a CPU). Both learn the same.",
     )
     compile_mode: CompileMode = option(
         CompileMode.AUTO,
-        flags="--compile",
+        "--compile",
         trainer=True,
         help="Compile the model's blocks on the fast path: auto (if it pays off within the run), always or never.",
     )
@@ -139,7 +142,7 @@ class WorkerOptions:
     )
     db: str | None = option(None, commands=(), help="The database; every command of hlbq takes it.")
     with_parent: int = option(
-        0, flags="--with-parent", commands=(), help="Get a SIGTERM from the kernel when this parent process dies."
+        0, "--with-parent", commands=(), help="Get a SIGTERM from the kernel when this parent process dies."
     )
     prestarted: bool = option(False, commands=(), help="Start up, and wait for the sweep's number.")
     slot: int | None = option(None, commands=(), help="The slot of this worker, from 0.")

@@ -1,4 +1,4 @@
-"""One option of a sweep or of a worker, as a dataclass field declares it."""
+"""One option of a command, a sweep or a worker, as a dataclass field declares it."""
 
 import dataclasses
 import json
@@ -26,21 +26,27 @@ class OptionSpec:
     """One option apart from its value.
 
     `type` is that of its field: of a tuple or a sequence for several values, of None too for one that may be missing.
-    `short` is the option's letter on the command line, `example` a value for a message, as a sweep file has it. With
-    `or_number` its text may be given as a number.
+    `flags` are its spellings on the command line if not `--name`, `example` a value for a message, as a sweep file has
+    it. With `or_number` its text may be given as a number. A `hidden` one is in no help.
     """
 
     name: str
     type: Any
     default: Any
     help: str
+    flags: tuple[str, ...] = ()
     panel: str | None = None
-    short: str = ""
     minimum: float | None = None
     maximum: float | None = None
     metavar: str | None = None
     example: str = ""
     or_number: bool = False
+    hidden: bool = False
+
+    @property
+    def spellings(self) -> Sequence[str]:
+        """How it is declared to typer; nothing leaves that to typer."""
+        return self.flags or (f"--{self.name}",)
 
     @property
     def several(self) -> bool:
@@ -95,9 +101,10 @@ class OptionSpec:
 Spec = TypeVar("Spec", bound=OptionSpec)
 
 
-def option(default: Any, *, help: str, **known: Any) -> Any:
-    """Declare an option as a field: its default, its help text, and what else its `OptionSpec` knows."""
-    return dataclasses.field(default=default, metadata={"help": help, **known})
+def option(default: Any, *flags: str, help: str, **known: Any) -> Any:
+    """Declare an option as a field: its default, its spellings if not `--name`, its help text, and what else its
+    `OptionSpec` knows."""
+    return dataclasses.field(default=default, metadata={"flags": flags, "help": help, **known})
 
 
 def specs_of(options: Any, kind: type[Spec]) -> list[Spec]:

@@ -80,10 +80,10 @@ class SweepOptions:
         0, panel=SWEEP, minimum=-LARGEST_PRIORITY, maximum=LARGEST_PRIORITY, help="Workers take higher ones first."
     )
 
-    log_csv: bool = option(False, panel=OUTPUT, short="c", help="Keep a CSV file up to date as runs finish.")
+    log_csv: bool = option(False, "--log_csv", "-c", panel=OUTPUT, help="Keep a CSV file up to date as runs finish.")
     logfile: str | None = option(None, panel=OUTPUT, help=f"The CSV file of --log_csv (default: {DEFAULT_LOGFILE}).")
     append: bool = option(False, panel=OUTPUT, help="Add to the CSV file instead of replacing it.")
-    log_wandb: bool = option(False, panel=OUTPUT, short="w", help="Send the sweep to wandb with `hlbq sync`.")
+    log_wandb: bool = option(False, "--log_wandb", "-w", panel=OUTPUT, help="Send the sweep to wandb with `hlbq sync`.")
     wandb_project: str | None = option(
         None, panel=OUTPUT, help=f"The wandb project of --log_wandb (default: {DEFAULT_WANDB_PROJECT})."
     )

@@ -15,7 +15,12 @@ from pathlib import Path
 from orchestrator.sweep import sweep_options
 
 made_up = sweep_options.option(
-    3, panel=sweep_options.SWEEP, short="x", minimum=1, maximum=9, help="An option that a test made up."
+    3,
+    *("--made_up_option", "-x"),
+    panel=sweep_options.SWEEP,
+    minimum=1,
+    maximum=9,
+    help="An option that a test made up.",
 )
 sweep_options.SweepOptions = dataclasses.make_dataclass(
     "SweepOptions", [("made_up_option", int, made_up)], bases=(sweep_options.SweepOptions,), frozen=True, kw_only=True

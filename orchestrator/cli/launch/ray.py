@@ -14,7 +14,6 @@ import typer
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, suggest, warn
-from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.launch import ray_cluster
@@ -24,6 +23,7 @@ from orchestrator.launch.ray_fleet import POLL_SECONDS, STOP_SECONDS, RayFleet
 from orchestrator.launch.ray_worker import WorkerOrder
 from orchestrator.launch.reachable_database import check_shared, warning_if_not_shared
 from orchestrator.launch.stop_signals import handled
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.runs import RunFilter
 from orchestrator.wording.secrets import without_credentials
 
@@ -40,21 +40,21 @@ class ClusterOptions(OptionGroup):
         help="The cluster: HOST:PORT, auto (the Ray running on this machine), or local (start a Ray here; "
         "default: $RAY_ADDRESS, else auto).",
     )
-    workers: int = option(1, help="How many workers.", min=1, max=10_000)
+    workers: int = option(1, help="How many workers.", minimum=1, maximum=10_000)
     gpus_per_worker: float = option(
         1.0,
         "--gpus-per-worker",
         help="GPUs for each worker: 1, a part of one to share it (0.5), or 0 for the CPU.",
-        min=0,
-        max=1,
+        minimum=0,
+        maximum=1,
     )
-    cpus_per_worker: int = option(1, "--cpus-per-worker", help="CPUs that Ray reserves for each worker.", min=1)
+    cpus_per_worker: int = option(1, "--cpus-per-worker", help="CPUs that Ray reserves for each worker.", minimum=1)
     wait_for_nodes: bool = option(False, help="Wait for an autoscaling cluster to add nodes.")
 
 
 def ray(
     cluster: ClusterOptions,
-    what: GivenWorkerOptions,
+    what: WorkerOptions,
     database: DatabaseOption,
     detach: bool = option(False, help="Leave the workers to Ray and return at once; --stop ends them."),
     stop: bool = option(False, help="Make all launched workers on the cluster release their runs and end."),
@@ -106,14 +106,17 @@ def _without_option(words: Sequence[str], option: str, value: str) -> list[str]:
 
 
 def _orders(
-    store: "Store", cluster: ClusterOptions, what: GivenWorkerOptions, *, local: bool, detach: bool
+    store: "Store", cluster: ClusterOptions, what: WorkerOptions, *, local: bool, detach: bool
 ) -> list[WorkerOrder]:
-    """The order for each worker. Raises UsageError for a database that other machines cannot reach."""
+    """The order for each worker. Raises UsageError for a database that other machines cannot reach, NotThereError for
+    a sweep that does not exist."""
+    from orchestrator.store.known import check_named
+
     if not local:
         check_shared(store.location)
-    what.check_sweeps(store)
-    folder = make_state_folder(state_folder(store.location.names, what.options.state_dir))
-    options = replace(what.options, state_dir=str(folder))
+    check_named(store, RunFilter(sweep_ids=what.sweep))
+    folder = make_state_folder(state_folder(store.location.names, what.state_dir))
+    options = replace(what, state_dir=str(folder))
     launch = f"hlbq-{secrets.token_hex(2)}"
     return [
         WorkerOrder(
@@ -143,12 +146,12 @@ def _detach(orders: Sequence[WorkerOrder], need: Need, store: "Store", address_o
     suggest(f"They end when the queue is empty. Status: hlbq status   End them: {stop}", store)
 
 
-def _attend(store: "Store", orders: Sequence[WorkerOrder], need: Need, what: GivenWorkerOptions) -> None:
+def _attend(store: "Store", orders: Sequence[WorkerOrder], need: Need, what: WorkerOptions) -> None:
     """Start the workers, and show a live view until they have ended."""
     from orchestrator.status.live_view import LiveView
 
     said: list[str] = []
-    sweeps = what.options.sweep
+    sweeps = what.sweep
     plain = not sys.stderr.isatty()
     fleet = RayFleet(say=note if plain else said.append)
     came: list[int] = []
@@ -156,7 +159,7 @@ def _attend(store: "Store", orders: Sequence[WorkerOrder], need: Need, what: Giv
     with handled((signal.SIGINT, signal.SIGTERM), came.append):
         fleet.start(orders, need)
         try:
-            with LiveView(store, RunFilter(sweep_ids=tuple(sweeps) if len(sweeps) == 1 else ())) as view:
+            with LiveView(store, RunFilter(sweep_ids=sweeps if len(sweeps) == 1 else ())) as view:
                 while fleet.at_work:
                     fleet.update()
                     passed_on = _obey(fleet, len(came), passed_on)

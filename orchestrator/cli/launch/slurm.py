@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, print_json, say, warn
-from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.launch import slurm_cluster, slurm_order
@@ -18,6 +17,7 @@ from orchestrator.launch.reachable_database import check_shared, secrets_of, war
 from orchestrator.launch.slurm_order import ArrayOrder
 from orchestrator.launch.slurm_task import WorkerTask
 from orchestrator.launch.worker_command import WorkerOptions
+from orchestrator.queue.runs import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.store import Store, StoreLocation
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 class JobOptions(OptionGroup):
     """What to ask of Slurm for each worker."""
 
-    workers: int = option(1, help="How many workers: the size of the job array.", min=1, max=10_000)
+    workers: int = option(1, help="How many workers: the size of the job array.", minimum=1, maximum=10_000)
     at_once: int = option(
-        0, "--at-once", help="The most jobs that run at the same time; 0: as many as Slurm starts.", min=0
+        0, "--at-once", help="The most jobs that run at the same time; 0: as many as Slurm starts.", minimum=0
     )
     gpus_per_worker: int = option(
-        1, "--gpus-per-worker", help="GPUs for each worker; 0: train on the CPU.", min=0, max=64
+        1, "--gpus-per-worker", help="GPUs for each worker; 0: train on the CPU.", minimum=0, maximum=64
     )
     gpu_type: str = option("", "--gpu-type", help="The GPU model, as the cluster names it (a100).")
-    cpus_per_worker: int = option(2, "--cpus-per-worker", help="CPUs for each worker.", min=1)
+    cpus_per_worker: int = option(2, "--cpus-per-worker", help="CPUs for each worker.", minimum=1)
     mem: str = option("", help="Memory for each worker, such as 32G (default: the cluster's).")
     time: str = option("1:00:00", help="Time limit of a job, as Slurm reads it: 4:00:00, or minutes.")
     partition: str = option("", help="The partition (default: the cluster's).")
     account: str = option("", help="The account that pays (default: yours).")
-    sbatch: list[str] = option(
-        list, help="More parameters of sbatch, without dashes: qos=high exclusive.", metavar="NAME=VALUE..."
+    sbatch: tuple[str, ...] = option(
+        (), help="More parameters of sbatch, without dashes: qos=high exclusive.", metavar="NAME=VALUE..."
     )
-    setup: list[str] = option(
-        list, help="Shell lines that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."
+    setup: tuple[str, ...] = option(
+        (), help="Shell lines that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."
     )
     python: str = option(
         "", help="Command that runs Python in a job, such as 'apptainer exec --nv hlbq.sif python' (default: this one)."
@@ -53,16 +53,16 @@ class JobOptions(OptionGroup):
         120,
         "--seconds-before-end",
         help="Checkpoint and release the run this long before the job's time is up.",
-        min=10,
+        minimum=10,
     )
     max_requeues: int = option(
-        100, "--max-requeues", help="How often a job may go back into Slurm's queue when its time is up.", min=0
+        100, "--max-requeues", help="How often a job may go back into Slurm's queue when its time is up.", minimum=0
     )
 
 
 def slurm(
     job: JobOptions,
-    what: GivenWorkerOptions,
+    what: WorkerOptions,
     database: DatabaseOption,
     dry_run: bool = option(False, "--dry-run", help="Print the script that sbatch would get; submit nothing."),
     stop: bool = option(False, help="End the jobs launched for this database; running ones release their runs."),
@@ -87,7 +87,7 @@ def slurm(
         _stop(location, as_json=as_json)
         return
     slurm_cluster.check_submitit()
-    order, folder = _order(job, location), state_folder(location.names, what.options.state_dir)
+    order, folder = _order(job, location), state_folder(location.names, what.state_dir)
     if dry_run:
         _show_script(order, folder, _worker(job, what, folder), as_json=as_json)
         return
@@ -113,7 +113,7 @@ def _order(job: JobOptions, location: "StoreLocation") -> ArrayOrder:
             "Give the jobs more time, or lower --seconds_before_end.",
         )
     given = {**vars(job), "name": job_name(location), "python": job.python or shlex.join(python_argv())}
-    given |= {"minutes": minutes, "mem": slurm_order.checked_memory(job.mem), "setup": tuple(job.setup)}
+    given |= {"minutes": minutes, "mem": slurm_order.checked_memory(job.mem), "setup": job.setup}
     given |= {"extra": slurm_order.extra_parameters(job.sbatch)}
     del given["time"], given["sbatch"]
     order = ArrayOrder(**given)
@@ -126,9 +126,9 @@ def job_name(location: "StoreLocation") -> str:
     return f"hlbq-{hashlib.sha256(location.public.encode()).hexdigest()[:8]}"
 
 
-def _worker(job: JobOptions, what: GivenWorkerOptions, folder: Path) -> WorkerOptions:
+def _worker(job: JobOptions, what: WorkerOptions, folder: Path) -> WorkerOptions:
     """The worker of a job; it finds the database in its environment."""
-    options = replace(what.options, state_dir=str(folder))
+    options = replace(what, state_dir=str(folder))
     return replace(options, gpus=("all",)) if job.gpus_per_worker else replace(options, device="cpu")
 
 
@@ -142,10 +142,12 @@ def _show_script(order: ArrayOrder, folder: Path, options: WorkerOptions, *, as_
         note(f"each task runs: {worker}")
 
 
-def _check_queue(store: "Store", what: GivenWorkerOptions) -> None:
-    """Warn about likely mistakes before nodes are reserved. Raises UsageError for an unknown sweep."""
-    what.check_sweeps(store)
-    if not store.may_grow(what.options.sweep) and not store.waiting(what.options.sweep):
+def _check_queue(store: "Store", what: WorkerOptions) -> None:
+    """Warn about likely mistakes before nodes are reserved. Raises NotThereError for an unknown sweep."""
+    from orchestrator.store.known import check_named
+
+    check_named(store, RunFilter(sweep_ids=what.sweep))
+    if not store.may_grow(what.sweep) and not store.waiting(what.sweep):
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
     if warning := warning_if_not_shared(store.location):
         warn(warning)

@@ -18,20 +18,20 @@ from orchestrator.queue.states import State
 class SweepOptions(OptionGroup):
     """Options as `submit` has them: lists of text."""
 
-    depth: list[str] = option(list, metavar="INT...")
-    lr_mult: list[str] = option(list)
-    num_heads: list[str] = option(list)
-    zip: list[str] = option(list, metavar=TOGETHER)
+    depth: tuple[str, ...] = option((), help="", metavar="INT...")
+    lr_mult: tuple[str, ...] = option((), help="")
+    num_heads: tuple[str, ...] = option((), help="")
+    zip: tuple[str, ...] = option((), help="", metavar=TOGETHER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlagOptions(OptionGroup):
     """Flags and single values."""
 
-    log_csv: bool = option(False, "--log_csv", "-c")
-    log_wandb: bool = option(False, "--log_wandb", "-w")
-    num_runs: int = option(1, "--num_runs", "-n", min=1, max=9)
-    name: str = option("")
+    log_csv: bool = option(False, "--log_csv", "-c", help="")
+    log_wandb: bool = option(False, "--log_wandb", "-w", help="")
+    num_runs: int = option(1, "--num_runs", "-n", help="", minimum=1, maximum=9)
+    name: str = option("", help="")
 
 
 def parse(line: str | list[str]) -> dict[str, Any]:
@@ -44,7 +44,8 @@ def parse(line: str | list[str]) -> dict[str, Any]:
 
     _run(command, line)
     untouched = {**vars(SweepOptions()), **vars(FlagOptions())}
-    return {name: value for name, value in called.items() if value != untouched[name]}
+    given = {name: value for name, value in called.items() if value != untouched[name]}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 def parse_table(line: str) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def test_a_choice_that_is_none_is_refused_with_the_nearest() -> None:
 def test_an_option_that_two_groups_declare_is_one_option() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Other(OptionGroup):
-        name: str = option("")
+        name: str = option("", help="")
 
     seen: list[str] = []
 
