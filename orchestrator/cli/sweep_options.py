@@ -12,9 +12,12 @@ from hlbgpt_core.settings import specs
 from orchestrator.cli.option_groups import OptionGroup, spec_parameter, typer_parameter
 from orchestrator.cli.parsing import TOGETHER_MARK, CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
+from orchestrator.sweep.option_spec import OptionSpec
 from orchestrator.sweep.options import axes_of, option_help, panel_of
 from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
 from orchestrator.sweep.sweep_options import GROWTH, SWEEP, SweepOptions, option_specs
+
+_KINDS: Mapping[type, str] = {int: "INT...", float: "NUMBER...", bool: "0|1...", str: "TEXT..."}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +31,8 @@ class GivenSettings(OptionGroup):
         """One option for each setting, in the order of the fields; each is a list of texts, empty if not given."""
         found = []
         for name, spec in specs().items():
-            kind = {int: "INT", float: "NUMBER", bool: "0|1", str: "TEXT"}[spec.type]
-            known: dict[str, Any] = {"help": option_help(spec), "metavar": f"{kind}...", "show_default": False}
-            declared = typer.Option(f"--{name}", rich_help_panel=panel_of(name), **known)
-            found.append(typer_parameter(name, list[str], declared, []))
+            shown: dict[str, Any] = {"help": option_help(spec), "panel": panel_of(name), "metavar": _KINDS[spec.type]}
+            found.append(spec_parameter(OptionSpec(name=name, type=tuple[str, ...], default=(), **shown)))
         return found
 
     @classmethod
@@ -51,9 +52,11 @@ class GivenOptions(OptionGroup):
         """The sweep file, the preset, and one option for each field of SweepOptions."""
         file = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
         about = "A sweep file that comes with hlbq, instead of your own. List them: hlbq preset"
-        preset = typer.Option("--preset", metavar="NAME", help=about, rich_help_panel=SWEEP)
-        given = [typer_parameter("file", str | None, file, None), typer_parameter("preset", str | None, preset, None)]
-        return [*given, *map(spec_parameter, option_specs().values())]
+        preset = OptionSpec(name="preset", type=str | None, default=None, help=about, metavar="NAME", panel=SWEEP)
+        return [
+            typer_parameter("file", str | None, file, None),
+            *map(spec_parameter, [preset, *option_specs().values()]),
+        ]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
