@@ -14,9 +14,9 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from orchestrator.files.given_path import open_to_read
 from orchestrator.store.reading.curves import NumberTexts
@@ -72,42 +72,8 @@ def cell(value: Any) -> str:
     return list_cell(value)
 
 
-class CsvRows:
-    """Writes rows of cells; it quotes what `csv` would leave bare but could not read back."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._plain = csv.writer(stream, lineterminator="\n")
-        self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-
-    def row(self, cells: Sequence[str]) -> None:
-        """One row of finished cells."""
-        self._stream.write(",".join(map(_quoted, cells)) + "\n")
-
-    def row_of_values(self, values: Iterable[Any]) -> None:
-        """One row of values. Without `csv`, which checks every character of the long lists."""
-        texts = (
-            f'"{list_cell(value)}"' if isinstance(value, tuple | list) else _quoted(cell(value)) for value in values
-        )
-        self._stream.write(",".join(texts) + "\n")
-
-    def columns(self, columns: Sequence[Sequence[Any]], are_texts: Sequence[bool]) -> None:
-        """Many rows at once, given as columns of single values: texts, or numbers and NumberTexts."""
-        writer = self._plain
-        cells: list[Sequence[Any]] = []
-        for values, is_text in zip(columns, are_texts, strict=True):
-            # `csv` writes plain numbers: None as nothing and a float by its repr, and it is fast.
-            if is_text:
-                known = {value: cell(value) for value in set(values)}
-                values = [known[value] for value in values]
-                # Python 3.11 leaves a lone carriage return unquoted, and then refuses to read it.
-                if any("\r" in text for text in known.values()):
-                    writer = self._quoted
-            cells.append(values)
-        writer.writerows(zip(*cells, strict=True))
-
-
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A finished cell as it stands in a CSV; it quotes what `csv` would leave bare but could not read back."""
     return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 

@@ -1,15 +1,16 @@
 """The formats of an exported table: csv, jsonl and parquet, each written block by block."""
 
+import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from orchestrator.errors import ExportError
 from orchestrator.export.blocks import Block, plain_columns
-from orchestrator.export.cells import NOT_RECORDED, CsvRows, list_cell
+from orchestrator.export.cells import NOT_RECORDED, cell, list_cell, quoted
 from orchestrator.export.columns import LISTS, Column, Kind
 
 
@@ -31,18 +32,40 @@ class CsvTable:
         self._text = io.TextIOWrapper(
             stream, encoding="utf-8", errors="backslashreplace", newline="", write_through=False
         )
-        self.rows = CsvRows(self._text)
-        self.rows.row([*(column.name for column in columns), *others])
+        self._plain = csv.writer(self._text, lineterminator="\n")
+        self._quoted = csv.writer(self._text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        self.row([*(column.name for column in columns), *others])
         self._empty = [[None]] * len(others)
         self._holds_lists = any(column.kind in LISTS for column in columns)
         self._texts = [column.kind is Kind.TEXT for column in columns]
 
+    def row(self, cells: Iterable[str]) -> None:
+        """Write one row of finished cells."""
+        self._text.write(",".join(map(quoted, cells)) + "\n")
+
     def write(self, block: Block) -> None:
         """Write some rows."""
-        if self._holds_lists:
-            self.rows.row_of_values(values[0] for values in (*block, *self._empty))
-        else:
-            self.rows.columns(block, self._texts)
+        if not self._holds_lists:
+            self._write_single_values(block)
+            return
+        values = (values[0] for values in (*block, *self._empty))
+        # Without `csv`, which checks every character of the long lists.
+        texts = (f'"{list_cell(one)}"' if isinstance(one, tuple | list) else quoted(cell(one)) for one in values)
+        self._text.write(",".join(texts) + "\n")
+
+    def _write_single_values(self, block: Block) -> None:
+        writer = self._plain
+        columns: list[Sequence[Any]] = []
+        for values, is_text in zip(block, self._texts, strict=True):
+            # `csv` writes plain numbers: None as nothing and a float by its repr, and it is fast.
+            if is_text:
+                known = {value: cell(value) for value in set(values)}
+                values = [known[value] for value in values]
+                # Python 3.11 leaves a lone carriage return unquoted, and then refuses to read it.
+                if any("\r" in text for text in known.values()):
+                    writer = self._quoted
+            columns.append(values)
+        writer.writerows(zip(*columns, strict=True))
 
     def close(self) -> None:
         """Write what is left; the stream stays open."""

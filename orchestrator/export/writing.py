@@ -173,7 +173,7 @@ def _merge(
             if uid in own and count is None:
                 count = _write_blocks(writer, store, selection, columns)
             elif keep(uid):
-                writer.rows.row([row.get(name, "") for name in names])
+                writer.row(row.get(name, "") for name in names)
                 kept += 1
         if count is None and kept and must_hold_own:
             raise ExportError(f"another program or database has replaced '{path}' since", "It was left as it is.")

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExportError
-from orchestrator.export.cells import CsvRows, cell, list_cell, read_cell, read_text_cell, text_cell
+from orchestrator.export.cells import cell, list_cell, read_cell, read_text_cell, text_cell
 from orchestrator.export.csv_table import read_csv_rows
+from orchestrator.export.table_formats import CsvTable
 
 numbers = st.one_of(st.integers(-(2**63), 2**63), st.floats(allow_nan=False, allow_infinity=False))
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -49,12 +50,13 @@ def test_numbers_are_never_escaped(value: float) -> None:
 
 @given(st.lists(st.lists(texts, min_size=2, max_size=2), min_size=1))
 def test_rows_of_any_text_read_back(rows: list[list[str]]) -> None:
-    stream = io.StringIO()
-    writer = CsvRows(stream)
+    stream = io.BytesIO()
+    table = CsvTable(stream, [], ["one", "other"])
     for row in rows:
-        writer.row(row)
-    stream.seek(0)
-    assert list(csv.reader(io.StringIO(stream.getvalue(), newline=""))) == rows
+        table.row(row)
+    table.close()
+    written = io.StringIO(stream.getvalue().decode(), newline="")
+    assert list(csv.reader(written)) == [["one", "other"], *rows]
 
 
 def test_a_text_that_reads_like_a_number_stays_a_text(tmp_path: Path) -> None:
