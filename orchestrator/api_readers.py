@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.api import with_arguments_of
 from orchestrator.comparison import results
-from orchestrator.comparison.questions import QuestionOptions
+from orchestrator.comparison.question_options import QuestionOptions
 from orchestrator.comparison.results import Comparison
 from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.plots.figure_options import FigureOptions

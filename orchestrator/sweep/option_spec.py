@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 from orchestrator.errors import UsageError
@@ -51,13 +51,17 @@ class OptionSpec:
     @property
     def several(self) -> bool:
         """Whether it takes several values."""
-        return get_origin(self.type) in (tuple, Sequence)
+        return get_origin(self._first_type) in (tuple, Sequence)
 
     @property
     def value_type(self) -> Any:
         """The type of one value: int for `int | None` and for `tuple[int, ...]`."""
-        kinds = [kind for kind in get_args(self.type) if kind not in (NoneType, ...)]
-        return kinds[0] if kinds else self.type
+        return get_args(self._first_type)[0] if self.several else self._first_type
+
+    @property
+    def _first_type(self) -> Any:
+        """Its type, or the first of a union: what the command line gives."""
+        return get_args(self.type)[0] if isinstance(self.type, UnionType) else self.type
 
     @property
     def nested(self) -> bool:
