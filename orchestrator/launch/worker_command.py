@@ -26,24 +26,18 @@ ALL_GPUS = "all"
 class WorkerOption(OptionSpec):
     """One option of a worker.
 
-    A flag in typer's own spelling has two sides: `--name/--no-name`. `commands` are the commands of hlbq that take it
-    (none: only our own processes pass it on). `trainer`: the trainer process takes it too.
+    `commands` are the commands of hlbq that take it (none: only our own processes pass it on). `trainer`: the trainer
+    process takes it too.
     """
 
     commands: tuple[str, ...] = COMMANDS
     trainer: bool = False
 
     @property
-    def spellings(self) -> Sequence[str]:
-        """How it is declared to typer; nothing leaves that to typer."""
-        return self.flags
-
-    @property
     def _words(self) -> tuple[str, str]:
         """The option as a word, and the word that switches a flag off (may be empty)."""
-        two_sided = self.value_type is bool and not self.flags
-        on, _, off = (*self.flags, f"--{self.name}")[0].partition("/")
-        return on, f"--no-{self.name}" if two_sided else off
+        on, _, off = self.spellings[0].partition("/")
+        return on, off
 
     def to_words(self, value: Any) -> list[str]:
         """The words for this value on a command line; none for the default."""
@@ -135,7 +129,9 @@ class WorkerOptions:
         help="Folder of checkpoints and logs, shared by all workers and nodes (default: beside the SQLite file, as "
         "<db>.state).",
     )
-    watch: bool = option(False, commands=("worker", "ray"), help="When the queue is empty, wait for more.")
+    watch: bool = option(
+        False, "--watch/--no-watch", commands=("worker", "ray"), help="When the queue is empty, wait for more."
+    )
     count: int = option(0, minimum=0, commands=("worker",), help="Each worker ends after this many runs; 0: no limit.")
     sweep: tuple[int, ...] = option(
         (), metavar="INT...", commands=("worker", "slurm", "ray"), help="Take runs of these sweeps only."

@@ -45,7 +45,7 @@ class OptionSpec:
 
     @property
     def spellings(self) -> Sequence[str]:
-        """How it is declared to typer; nothing leaves that to typer."""
+        """How it is written on a command line; `--on/--off` for a flag with two sides."""
         return self.flags or (f"--{self.name}",)
 
     @property
