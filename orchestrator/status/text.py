@@ -144,11 +144,10 @@ def slot_speeds(status: Status) -> list[str]:
 
 
 def runs_table(runs: Sequence[RunStatus]) -> TextTable:
-    """One row per run: what sets it apart, its progress and its losses."""
+    """One row per run: what sets it apart, its progress and its losses. Empty columns are left to who shows it."""
     names = list(dict.fromkeys(itertools.chain.from_iterable(run.settings for run in runs)))
     headers = ["run", "params", *names, "seed", "state", "done", "step", "epoch", "train loss", "val loss", "val curve"]
-    with_mfu = any(run.mfu for run in runs)
-    headers += ["tokens/s", *(["mfu"] if with_mfu else []), "microbatches", "memory", "left", "error"]
+    headers += ["tokens/s", "mfu", "microbatches", "memory", "left", "error"]
     rows = []
     for run in runs:
         running = run.state == State.RUNNING
@@ -166,7 +165,7 @@ def runs_table(runs: Sequence[RunStatus]) -> TextTable:
                 loss_text(run.last_val_loss),
                 sparkline(run.val_losses),
                 short_count(run.tokens_per_second) if run.tokens_per_second else "",
-                *([f"{run.mfu:.0%}" if run.mfu else ""] if with_mfu else []),
+                f"{run.mfu:.0%}" if run.mfu else "",
                 f"{run.microbatches:,}" if running and run.microbatches else "",
                 f"{run.memory_bytes / 2**30:.1f} GiB" if running and run.memory_bytes else "",
                 duration(run.seconds_left) if running else "",
