@@ -51,7 +51,11 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
             "Leave out --append, or name a .csv file.",
         )
     with locked_file(path):
-        return _append(store, selection, path)
+        csv_header(path)  # refuses other tables, even where there is nothing to add
+        if not _has_rows(store, selection):
+            return 0
+        own = _uids(store, selection.runs)
+        return _merge(store, selection, path, own, keep=lambda uid: uid not in own)
 
 
 def export_to_stdout(store: Store, selection: Selection) -> int:
@@ -139,14 +143,6 @@ def _write_blocks(writer: TableWriter, store: Store, selection: Selection, colum
         writer.write(block)
         count += len(block[0])
     return count
-
-
-def _append(store: Store, selection: Selection, path: Path) -> int:
-    csv_header(path)  # refuses other tables, even where there is nothing to add
-    if not _has_rows(store, selection):
-        return 0
-    own = _uids(store, selection.runs)
-    return _merge(store, selection, path, own, keep=lambda uid: uid not in own)
 
 
 def _merge(
