@@ -1,5 +1,6 @@
 """Reading and extending the CSV files that hlbq writes."""
 
+import contextlib
 import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -80,10 +81,8 @@ def first_row(path: Path) -> Sequence[str]:
     """The first row of a CSV; none of a file that is missing or empty. One that is no CSV has a row without a name."""
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return ()
-    try:
+    with contextlib.suppress(OSError, UnicodeDecodeError, csv.Error):
         if path.is_file():
             with opened_csv(path) as rows:
                 return next(rows, []) or [""]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        pass
     return [""]

@@ -4,6 +4,7 @@ A worker's trainer process takes seconds to load torch, and needs no sweep for t
 Workers that never get it end at once with the `with` block.
 """
 
+import contextlib
 import json
 import subprocess
 import tempfile
@@ -49,10 +50,8 @@ class PrestartedWorkers:
         order = json.dumps({"sweep": sweep_id, "log": str(log)}).encode() + b"\n"
         for process in self.processes:
             assert process.stdin is not None
-            try:
+            with contextlib.suppress(OSError):  # it could not work; see `broken`
                 process.stdin.write(order)
-            except OSError:
-                pass  # it could not work; see `broken`
             self._close_order(process)
 
     def send_signal(self, number: int) -> None:
@@ -84,7 +83,5 @@ class PrestartedWorkers:
     @staticmethod
     def _close_order(process: "subprocess.Popen[bytes]") -> None:
         assert process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):  # the pipe's reader has gone
             process.stdin.close()
-        except OSError:
-            pass  # the pipe's reader has gone

@@ -1,5 +1,6 @@
 """One call of a user's command: JSON on its standard input, a limit on its time, and never an exception."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -75,21 +76,14 @@ class _LastWords:
         return f": {line}" if line else ""
 
     def _read(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while chunk := os.read(self._pipe.fileno(), 65_536):
                 self._kept.append(chunk[-_LONGEST_TAIL:])
-        except OSError:
-            pass
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            break
-        try:
             process.wait(timeout=_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
     process.wait()

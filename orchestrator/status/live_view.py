@@ -190,15 +190,16 @@ class LiveView:
 def watch(store: Store, wanted: RunFilter) -> None:
     """Show the status on stdout until interrupted, or until the reader has gone. Raises DatabaseError where
     the database was replaced, or another hlbq has changed its schema."""
-    try:
-        with handled(heeded_stop_signals(), _leave), LiveView(store, wanted, stream=sys.stdout) as view:
-            while not view.closed:
-                with contextlib.suppress(DatabaseBusyError, DatabaseMissingError):  # the view says these
-                    store.check_identity()
-                view.update()
-                time.sleep(REFRESH_SECONDS)
-    except KeyboardInterrupt:
-        pass
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        handled(heeded_stop_signals(), _leave),
+        LiveView(store, wanted, stream=sys.stdout) as view,
+    ):
+        while not view.closed:
+            with contextlib.suppress(DatabaseBusyError, DatabaseMissingError):  # the view says these
+                store.check_identity()
+            view.update()
+            time.sleep(REFRESH_SECONDS)
 
 
 def _leave(number: int) -> None:
