@@ -9,6 +9,9 @@ from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.shapes import Axes, Range, Shape
 from orchestrator.sweep.sweep_file import SweepFile
 
+# The options of what a shape calls otherwise.
+_OPTION_OF = {"zips": "zip", "random_draws": "random"}
+
 
 def definition_of(plan: Plan, axes: Axes, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The sweep's definition for its record; `options` are the given sweep options."""
@@ -50,23 +53,9 @@ def _is_range(name: str, stored: Any) -> bool:
 
 def sweep_file_of(definition: Mapping[str, Any]) -> SweepFile:
     """The sweep file that makes a sweep of this record again."""
-    shape = stored_shape(definition)
-    drawn = {"random": shape.random_draws, "random_seed": shape.random_seed} if shape.random_draws is not None else {}
-    shaped = {
-        "zip": [list(names) for names in shape.zips],
-        "where": list(shape.where),
-        "one_at_a_time": shape.one_at_a_time,
-    }
-    return SweepFile(
-        settings=definition.get("axes", {}),
-        options={
-            "num_runs": definition.get("num_runs", 1),
-            "seed": definition.get("seed", 100),
-            **{name: value for name, value in shaped.items() if value},
-            **drawn,
-            **definition.get("options", {}),
-        },
-    )
+    options = {"num_runs": definition.get("num_runs", 1), "seed": definition.get("seed", 100)}
+    options |= {_OPTION_OF.get(name, name): value for name, value in definition.get("shape", {}).items()}
+    return SweepFile(settings=definition.get("axes", {}), options=options | definition.get("options", {}))
 
 
 def stored_value(value: Any) -> Any:
