@@ -23,8 +23,8 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 class OptionGroup:
-    """Base of frozen dataclasses whose fields are declared by `option`, or are groups. `panel` is their panel of
-    `--help`."""
+    """Base of frozen dataclasses whose fields are declared by `option`, are typer's arguments, or are groups; other
+    dataclasses of options, such as SweepOptions, are groups too. `panel` is their panel of `--help`."""
 
     panel: ClassVar[str | None] = None
 
@@ -41,8 +41,7 @@ class OptionGroup:
     def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
         """The group from the values of its options that the command takes."""
         kinds = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        made = _arguments(kinds, values, command)
-        return cls(**{name: tuple(one) if isinstance(one, list) else one for name, one in made.items()})
+        return cls(**_several_as_tuples(_arguments(kinds, values, command)))
 
 
 def _is_group(kind: Any) -> bool:
@@ -51,10 +50,10 @@ def _is_group(kind: Any) -> bool:
 
 @functools.cache
 def _parameters(group: Any, command: str) -> Sequence[inspect.Parameter]:
-    """The options of a group, or of WorkerOptions, that a command takes."""
+    """The options of a group that a command takes."""
     if issubclass(group, OptionGroup):
         return tuple(group.option_parameters(command))
-    return tuple(spec_parameter(one) for one in group.options() if command in one.commands)
+    return tuple(spec_parameter(one) for one in group.options() if one.commands is None or command in one.commands)
 
 
 def _arguments(kinds: Mapping[str, Any], values: Mapping[str, Any], command: str) -> dict[str, Any]:
@@ -65,19 +64,20 @@ def _arguments(kinds: Mapping[str, Any], values: Mapping[str, Any], command: str
             found[name] = values[name]
             continue
         own = {one.name: values[one.name] for one in _parameters(kind, command)}
-        found[name] = kind.from_options(own, command) if issubclass(kind, OptionGroup) else kind.from_parsed(own)
+        is_ours = issubclass(kind, OptionGroup)
+        found[name] = kind.from_options(own, command) if is_ours else kind(**_several_as_tuples(own))
     return found
 
 
+def _several_as_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+
+
 def _declared(name: str, kind: Any, field: "dataclasses.Field[Any]", panel: str | None = None) -> inspect.Parameter:
+    if not field.metadata:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=field.default)
     known = {"panel": panel, **field.metadata}
     return spec_parameter(OptionSpec(name=name, type=kind, default=field.default, **known))
-
-
-def typer_parameter(name: str, kind: Any, declared: Any, default: Any) -> inspect.Parameter:
-    """A parameter as typer reads it from a signature; `declared` is a typer.Option or typer.Argument."""
-    annotation = Annotated[kind, declared]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 @functools.cache
@@ -92,10 +92,12 @@ def spec_parameter(spec: OptionSpec) -> inspect.Parameter:
         rich_help_panel=spec.panel,
         hidden=spec.hidden,
     )
-    if not spec.several:
-        return typer_parameter(spec.name, spec.type, declared, spec.default)
-    kind = str if spec.nested else spec.value_type
-    return typer_parameter(spec.name, list[kind], declared, [])  # type: ignore[valid-type]
+    kind: Any = spec.type
+    if spec.several:
+        kind = list[str] if spec.nested else list[spec.value_type]  # type: ignore[name-defined]
+    default = [] if spec.several else spec.default
+    annotation = Annotated[kind, declared]
+    return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

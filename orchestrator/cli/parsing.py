@@ -5,7 +5,7 @@
 An option that takes a list goes on until the next option; a negative number is a value, not an option. In a
 command with positional arguments it ends where a word does not fit its type (`--sweep 3 4 results.csv`); `--`
 ends it anywhere. Dashes and underscores in long names are the same. An option with the metavar TOGETHER takes the
-words of one occurrence as one value: `--zip depth width` is `--zip=depth,width`. A flag may be given as
+words of one occurrence as one value, a list: `--zip depth width` is `--zip=depth,width`. A flag may be given as
 `--flag=true` or `--flag=false`, which counts as not given, even if a sweep file sets it.
 
 There is no shorter way: typer's options take a fixed number of values, and argparse's nargs="+" refuses
@@ -183,9 +183,10 @@ class CommandLine:
                 words.append(left.pop())
         elif option.name in self.given:
             raise UsageError(f"{name} was given twice, but takes one value", "Keep one of the two.")
+        values = [_value(option, name, word) for word in words]
         if option.metavar == TOGETHER:
-            words = [TOGETHER_MARK.join(words)]
-        self._give(option, [_value(option, name, word) for word in words])
+            values = [[one for value in values for one in value.split(TOGETHER_MARK)]]
+        self._give(option, values)
 
     def _option(self, name: str, typed: str = "") -> TyperOption:
         option = self.options.get(same_spelling(name))

@@ -63,7 +63,7 @@ def run(
     checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed; arms of a search may diverge.
     """
     check_output(local.output)
-    check_append(asked.sweep.options, local.output)
+    check_append(asked.sweep, local.output)
     check_state_dir(where.state_dir)
     where.check()
     if local.workers > 1 and (where.gpus or where.slots > 1):

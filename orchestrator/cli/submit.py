@@ -12,12 +12,13 @@ from orchestrator.cli.notify import NotifyOptions
 from orchestrator.cli.option_groups import OptionGroup, option, read_by
 from orchestrator.cli.output import ask, counted, note, print_json, say, warn
 from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_review, read_history, seed_lines, seeds_of
-from orchestrator.cli.sweep_options import GivenOptions, GivenSettings, SweepCommand
+from orchestrator.cli.sweep_options import GivenSettings, SweepCommand
 from orchestrator.errors import DatabaseError, DatabaseMissingError, UsageError
 from orchestrator.queue.sweeps import CsvTarget, SweepRecord
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.sweep.sweep_file import preset_names, preset_summary, preset_text
+from orchestrator.sweep.sweep_options import SWEEP, SweepOptions
 from orchestrator.wording.secrets import without_credentials, without_value
 
 if TYPE_CHECKING:
@@ -45,10 +46,20 @@ class ReviewOptions(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class AskedSweep(OptionGroup):
-    """A sweep as it was asked for."""
+    """A sweep as it was asked for; SweepCommand adds what a sweep file or a preset says to what was typed."""
 
     settings: GivenSettings
-    sweep: GivenOptions
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own."),
+    ] = None
+    preset: str | None = option(
+        None,
+        panel=SWEEP,
+        metavar="NAME",
+        help="A sweep file that comes with hlbq, instead of your own. List them: hlbq preset",
+    )
+    sweep: SweepOptions
     notify: NotifyOptions
     review: ReviewOptions
 
@@ -88,7 +99,7 @@ def search(asked: AskedSweep, database: DatabaseOption, as_json: JsonOption = Fa
 
     When an arm has ended, its worker asks a sampler for the next one. `hlbq status` shows the state of the search.
     """
-    if asked.sweep.options.trials is None:
+    if asked.sweep.trials is None:
         raise UsageError("how many arms may the search try?", "For instance: hlbq search --lr_mult 0.5..8 --trials 60")
     submit(asked, database, as_json=as_json, yes=yes)
 
@@ -132,7 +143,7 @@ def reviewed_sweep(
     asked: AskedSweep, database: DatabaseOption, *, as_json: bool = False, yes: bool = False
 ) -> PreparedSweep | None:
     """Everything that submit does before it writes: prepare, warn, show, ask. None after --dry-run."""
-    options, review = asked.sweep.options, asked.review
+    options, review = asked.sweep, asked.review
     skip_existing = options.takes_existing
     prepared = prepare_sweep(
         asked.settings.texts,

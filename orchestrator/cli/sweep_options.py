@@ -5,17 +5,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import typer
-
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.settings import specs
-from orchestrator.cli.option_groups import OptionGroup, spec_parameter, typer_parameter
+from orchestrator.cli.option_groups import OptionGroup, spec_parameter
 from orchestrator.cli.parsing import TOGETHER_MARK, CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.sweep.option_spec import OptionSpec
 from orchestrator.sweep.options import axes_of, option_help, panel_of
 from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
-from orchestrator.sweep.sweep_options import GROWTH, SWEEP, SweepOptions, option_specs
+from orchestrator.sweep.sweep_options import GROWTH, SweepOptions, option_specs
 
 _KINDS: Mapping[type, str] = {int: "INT...", float: "NUMBER...", bool: "0|1...", str: "TEXT..."}
 
@@ -39,32 +37,6 @@ class GivenSettings(OptionGroup):
     def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
         """The settings among `values` that were given."""
         return cls(texts={name: tuple(texts) for name, texts in values.items() if texts})
-
-
-@dataclass(frozen=True, kw_only=True)
-class GivenOptions(OptionGroup):
-    """The options of a sweep that were typed, and those of a sweep file or a preset: see SweepCommand."""
-
-    options: SweepOptions
-
-    @classmethod
-    def option_parameters(cls, command: str) -> Sequence[inspect.Parameter]:
-        """The sweep file, the preset, and one option for each field of SweepOptions."""
-        file = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
-        about = "A sweep file that comes with hlbq, instead of your own. List them: hlbq preset"
-        preset = OptionSpec(name="preset", type=str | None, default=None, help=about, metavar="NAME", panel=SWEEP)
-        return [
-            typer_parameter("file", str | None, file, None),
-            *map(spec_parameter, [preset, *option_specs().values()]),
-        ]
-
-    @classmethod
-    def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
-        """The options that typer parsed."""
-        given = {name: values[name] for name in option_specs()}
-        for name in (name for name, spec in option_specs().items() if spec.nested):
-            given[name] = [text.split(TOGETHER_MARK) for text in given[name]]
-        return cls(options=SweepOptions(**given))
 
 
 @dataclass(frozen=True, kw_only=True)

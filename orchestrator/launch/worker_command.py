@@ -5,7 +5,7 @@ that a parent starts, and of a trainer process. This package starts workers and 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,19 +18,13 @@ if TYPE_CHECKING:
     import argparse
 
 HERE = ("worker", "run")
-COMMANDS = (*HERE, "slurm", "ray")
 ALL_GPUS = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOption(OptionSpec):
-    """One option of a worker.
+    """One option of a worker. `trainer`: the trainer process takes it too."""
 
-    `commands` are the commands of hlbq that take it (none: only our own processes pass it on). `trainer`: the trainer
-    process takes it too.
-    """
-
-    commands: tuple[str, ...] = COMMANDS
     trainer: bool = False
 
     @property
@@ -174,13 +168,9 @@ class WorkerOptions:
         for one in cls.options():
             if one.trainer or not for_trainer:
                 one.add_to(parser)
-        return cls.from_parsed(vars(parser.parse_args(words)))
-
-    @classmethod
-    def from_parsed(cls, values: Mapping[str, Any]) -> Self:
-        """The options from a parser's result; several values may come as a list."""
-        made: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
-        return cls(**made)
+        given: dict[str, Any] = vars(parser.parse_args(words))
+        given |= {name: tuple(one) for name, one in given.items() if isinstance(one, list)}
+        return cls(**given)
 
     def argv(self) -> list[str]:
         """The command line of the worker process, the interpreter first."""

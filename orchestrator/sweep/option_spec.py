@@ -27,7 +27,8 @@ class OptionSpec:
 
     `type` is that of its field: of a tuple or a sequence for several values, of None too for one that may be missing.
     `flags` are its spellings on the command line if not `--name`, `example` a value for a message, as a sweep file has
-    it. With `or_number` its text may be given as a number. A `hidden` one is in no help.
+    it. With `or_number` its text may be given as a number. A `hidden` one is in no help. `commands` are those that take
+    it (None: all that take its dataclass; none: only our own processes pass it on).
     """
 
     name: str
@@ -42,6 +43,7 @@ class OptionSpec:
     example: str = ""
     or_number: bool = False
     hidden: bool = False
+    commands: tuple[str, ...] | None = None
 
     @property
     def spellings(self) -> Sequence[str]:

@@ -178,6 +178,11 @@ class SweepOptions:
                 known[name].check_range(typed[name])
         return cls(**typed)
 
+    @classmethod
+    def options(cls) -> Sequence[OptionSpec]:
+        """Every option, in the order of the fields."""
+        return specs_of(cls, OptionSpec)
+
     @property
     def first_runs(self) -> int:
         """How many runs every arm has from the start."""
@@ -298,7 +303,7 @@ def check_project(name: str) -> None:
 
 def option_specs() -> Mapping[str, OptionSpec]:
     """Every option by name, in the order of the fields."""
-    return {spec.name: spec for spec in specs_of(SweepOptions, OptionSpec)}
+    return {spec.name: spec for spec in SweepOptions.options()}
 
 
 def unknown_option(
