@@ -27,52 +27,31 @@ def wait_until_ended(
     from orchestrator.store.known import check_named
 
     check_named(store, runs)
-    waiting, is_away = _Waiting(store, runs, progress), False
+    shown, is_away, said_that_nobody_works = "", False, False
     while True:
         try:
-            counts = waiting.ended()
+            store.check_identity()
+            may_grow = bool(runs.sweep_ids) and store.may_grow(runs.sweep_ids)  # before the counts: a step adds runs
+            counts = store.counts(runs)
+            if counts_text(counts) != shown:
+                shown = counts_text(counts)
+                progress(shown)
+            unfinished = sum(count for state, count in counts.items() if state not in TERMINAL)
+            held = held_among(store, runs) if unfinished else 0
+            if unfinished == held and not may_grow:
+                check_named(store, runs)  # they may have been deleted meanwhile
+                for line in held_text(store, runs) if held else ():
+                    progress(line)
+                return counts
+            if not said_that_nobody_works and all(worker.silent for worker in store.workers()):
+                said_that_nobody_works = True
+                progress(f"No worker is at work. Start one: hlbq worker{store.location.option}")
+            is_away = False
         except DatabaseBusyError as error:
             if not is_away:
                 progress(f"{error.message}. Waiting for it.")
             is_away = True
-        else:
-            if counts is not None:
-                return counts
-            is_away = False
         sleep()
-
-
-class _Waiting:
-    """Looks at the runs, and says what has changed since the last look."""
-
-    def __init__(self, store: "Store", runs: RunFilter, progress: Callable[[str], None]) -> None:
-        self._store, self._runs, self._progress = store, runs, progress
-        self._shown = ""
-        self._said_that_nobody_works = False
-
-    def ended(self) -> Mapping[State, int] | None:
-        """The counts by state once all have ended; None before. Raises DatabaseBusyError."""
-        from orchestrator.store.known import check_named
-
-        store, runs = self._store, self._runs
-        store.check_identity()
-        may_grow = bool(runs.sweep_ids) and store.may_grow(runs.sweep_ids)  # before the counts: a step adds runs
-        counts = store.counts(runs)
-        text = counts_text(counts)
-        if text != self._shown:
-            self._progress(text)
-            self._shown = text
-        unfinished = sum(count for state, count in counts.items() if state not in TERMINAL)
-        held = held_among(store, runs) if unfinished else 0
-        if unfinished == held and not may_grow:
-            check_named(store, runs)  # they may have been deleted meanwhile
-            for line in held_text(store, runs) if held else ():
-                self._progress(line)
-            return counts
-        if not self._said_that_nobody_works and all(worker.silent for worker in store.workers()):
-            self._said_that_nobody_works = True
-            self._progress(f"No worker is at work. Start one: hlbq worker{store.location.option}")
-        return None
 
 
 def held_among(store: "Store", runs: RunFilter) -> int:
