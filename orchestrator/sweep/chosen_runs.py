@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunFilter
-from orchestrator.sweep.option_spec import several_of, shown
+from orchestrator.sweep.option_spec import LARGEST_WHOLE_NUMBER, several_of, shown
 from orchestrator.sweep.options import sought_value, value_text
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # Names that filters take in addition to settings.
 _RUN_NUMBERS = ("seed", "run_num")
-_TOO_LARGE = 2**63  # for a database
 
 
 def filter_value(name: str, text: str) -> Any:
@@ -23,7 +22,7 @@ def filter_value(name: str, text: str) -> Any:
     if name in _RUN_NUMBERS:
         if not (text.isascii() and text.isdecimal()):
             raise UsageError(f"--where {name}={text}: '{text}' is not a whole number", f"For instance: {name}=100")
-        if len(text) > 19 or int(text) >= _TOO_LARGE:
+        if len(text) > 19 or int(text) >= LARGEST_WHOLE_NUMBER:
             raise UsageError(f"--where {name}={text}: it is too large", "Use a value below 2**63.")
         return int(text)
     if name not in specs():
