@@ -9,17 +9,16 @@ from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import counted, note, print_json, print_result, say, suggest, warn
 from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.submit import note_left_out
-from orchestrator.cli.sweep_options import GivenPolicy, GivenSettings
+from orchestrator.cli.sweep_options import GivenSettings, PolicyOptions
 from orchestrator.errors import UsageError
 from orchestrator.queue.sweeps import AGAIN, SEARCH
-from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
 
 def decide(
-    policy: GivenPolicy,
+    policy: PolicyOptions,
     database: DatabaseOption,
     sweep: Annotated[int | None, typer.Argument(metavar="SWEEP", help="The sweep's number.", min=1)] = None,
     redeclare: bool = option(False, help="Replace the sweep's policy with the one of these options."),
@@ -36,11 +35,11 @@ def decide(
     from orchestrator.growth.reconciler import take_due_steps
     from orchestrator.growth.standing import standing_lines, standing_of
 
-    if sweep is None and (redeclare or policy.options != SweepOptions(decide=True)):
+    if sweep is None and (redeclare or policy != PolicyOptions()):
         raise UsageError("for which sweep?", "For instance: hlbq decide 3 --margin 0.01")
     with database.write() as store:
         if sweep is not None:
-            _declare(store, sweep, policy.options, redeclare=redeclare)
+            _declare(store, sweep, policy, redeclare=redeclare)
         for step in take_due_steps(store, sweep_ids=() if sweep is None else (sweep,), actor="user"):
             if step.added:
                 note(f"sweep {step.sweep_id}: {counted(step.added, 'run')} added")
@@ -94,7 +93,7 @@ def extend(
     print_result({"sweep": sweep, **counts}, f"sweep {sweep}: {counted(added, 'run')} added ({arms})", as_json=as_json)
 
 
-def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare: bool) -> None:
+def _declare(store: "Store", sweep_id: int, options: PolicyOptions, *, redeclare: bool) -> None:
     """Declare the policy of these options, unless the sweep has one and nothing was asked to change."""
     from orchestrator.growth.declaring import declared_for_sweep
     from orchestrator.store.changing.policies import has_a_policy
@@ -103,7 +102,7 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
     found = known_sweep(store, sweep_id)
     there = store.policy(sweep_id)
     if there is not None and not redeclare:
-        if options == SweepOptions(decide=True):
+        if options == PolicyOptions():
             return
         if there.ended_at is None:
             raise has_a_policy(sweep_id)
@@ -113,6 +112,6 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
     if there is not None and there.kind == SEARCH and there.ended_at is None:
         rest = "this policy decides between those that it tried"
         note(f"sweep {sweep_id}: its search has ended and tries no more arms; {rest}")
-    if there is None and options == SweepOptions(decide=True):
+    if there is None and options == PolicyOptions():
         note(f"sweep {sweep_id} had no policy, and now has one with the defaults")
         suggest(f"To add a margin, for instance: hlbq decide {sweep_id} --redeclare --margin 0.01", store)

@@ -13,7 +13,7 @@ from orchestrator.errors import UsageError
 from orchestrator.sweep.option_spec import OptionSpec
 from orchestrator.sweep.options import axes_of, option_help, panel_of
 from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
-from orchestrator.sweep.sweep_options import GROWTH, SweepOptions, option_specs
+from orchestrator.sweep.sweep_options import GROWTH, SweepOptions
 
 _KINDS: Mapping[type, str] = {int: "INT...", float: "NUMBER...", bool: "0|1...", str: "TEXT..."}
 
@@ -40,22 +40,16 @@ class GivenSettings(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenPolicy(OptionGroup):
-    """The options of a sweep that say how it grows, and the baseline, for `hlbq decide`."""
+class PolicyOptions(SweepOptions):
+    """The options of `hlbq decide`: those of a sweep that say how it grows, and the baseline."""
 
-    options: SweepOptions
-
-    @classmethod
-    def option_parameters(cls, command: str) -> Sequence[inspect.Parameter]:
-        """One option for each."""
-        known = option_specs().values()
-        taken = [one for one in known if one.name == "baseline" or (one.panel == GROWTH and one.name != "decide")]
-        return list(map(spec_parameter, taken))
+    decide: bool = True
 
     @classmethod
-    def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
-        """The options that typer parsed."""
-        return cls(options=SweepOptions(**values, decide=True))
+    def options(cls) -> Sequence[OptionSpec]:
+        """Every option, in the order of the fields."""
+        known = SweepOptions.options()
+        return [one for one in known if one.name == "baseline" or (one.panel == GROWTH and one.name != "decide")]
 
 
 class SweepCommand(VariadicCommand):
