@@ -37,7 +37,7 @@ class SyncOptions(OptionGroup):
     watch: bool = option(False, help="Keep sending new points until Ctrl-C.")
     wandb_project: str = option("", help="The project for sweeps that were submitted without --log_wandb.")
     state_dir: str | None = option(
-        None, "--state-dir", help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."
+        None, help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."
     )
     by_workers: bool = option(False, hidden=True, help="Used by workers: one per host, until all is sent.")
 

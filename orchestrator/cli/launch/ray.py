@@ -42,13 +42,9 @@ class ClusterOptions(OptionGroup):
     )
     workers: int = option(1, help="How many workers.", minimum=1, maximum=10_000)
     gpus_per_worker: float = option(
-        1.0,
-        "--gpus-per-worker",
-        help="GPUs for each worker: 1, a part of one to share it (0.5), or 0 for the CPU.",
-        minimum=0,
-        maximum=1,
+        1.0, help="GPUs for each worker: 1, a part of one to share it (0.5), or 0 for the CPU.", minimum=0, maximum=1
     )
-    cpus_per_worker: int = option(1, "--cpus-per-worker", help="CPUs that Ray reserves for each worker.", minimum=1)
+    cpus_per_worker: int = option(1, help="CPUs that Ray reserves for each worker.", minimum=1)
     wait_for_nodes: bool = option(False, help="Wait for an autoscaling cluster to add nodes.")
 
 

@@ -28,14 +28,10 @@ class JobOptions(OptionGroup):
     """What to ask of Slurm for each worker."""
 
     workers: int = option(1, help="How many workers: the size of the job array.", minimum=1, maximum=10_000)
-    at_once: int = option(
-        0, "--at-once", help="The most jobs that run at the same time; 0: as many as Slurm starts.", minimum=0
-    )
-    gpus_per_worker: int = option(
-        1, "--gpus-per-worker", help="GPUs for each worker; 0: train on the CPU.", minimum=0, maximum=64
-    )
-    gpu_type: str = option("", "--gpu-type", help="The GPU model, as the cluster names it (a100).")
-    cpus_per_worker: int = option(2, "--cpus-per-worker", help="CPUs for each worker.", minimum=1)
+    at_once: int = option(0, help="The most jobs that run at the same time; 0: as many as Slurm starts.", minimum=0)
+    gpus_per_worker: int = option(1, help="GPUs for each worker; 0: train on the CPU.", minimum=0, maximum=64)
+    gpu_type: str = option("", help="The GPU model, as the cluster names it (a100).")
+    cpus_per_worker: int = option(2, help="CPUs for each worker.", minimum=1)
     mem: str = option("", help="Memory for each worker, such as 32G (default: the cluster's).")
     time: str = option("1:00:00", help="Time limit of a job, as Slurm reads it: 4:00:00, or minutes.")
     partition: str = option("", help="The partition (default: the cluster's).")
@@ -50,13 +46,10 @@ class JobOptions(OptionGroup):
         "", help="Command that runs Python in a job, such as 'apptainer exec --nv hlbq.sif python' (default: this one)."
     )
     seconds_before_end: int = option(
-        120,
-        "--seconds-before-end",
-        help="Checkpoint and release the run this long before the job's time is up.",
-        minimum=10,
+        120, help="Checkpoint and release the run this long before the job's time is up.", minimum=10
     )
     max_requeues: int = option(
-        100, "--max-requeues", help="How often a job may go back into Slurm's queue when its time is up.", minimum=0
+        100, help="How often a job may go back into Slurm's queue when its time is up.", minimum=0
     )
 
 
