@@ -1,5 +1,6 @@
 """Sweeps and what readers see of them."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -163,3 +164,14 @@ def test_a_reader_sees_one_moment_whatever_is_written_meanwhile(store: Store, op
         assert connection.execute(count).scalar_one() == 1
     with store._read() as connection:
         assert connection.execute(count).scalar_one() == 2
+
+
+def test_metrics_without_a_column_are_named_by_split_and_run(store: Store) -> None:
+    submit(store, seeds=3)
+    first, second = (claim(store, register(store, number)).lease for number in (1, 2))
+    store.flush(first, points=[point(1, extra={"lr_head": math.inf, "größe'": math.nan}), point(2)])
+    store.flush(second, points=[point(1, Split.VAL, extra={"z_loss": -1e-300}), point(2, extra={"lr_head": 1.0})])
+    own = {(Split.TRAIN, "lr_head"), (Split.TRAIN, "größe'")}
+    assert store.metrics_without_column(ALL) == own | {(Split.VAL, "z_loss")}
+    assert store.metrics_without_column(RunFilter(run_ids=(first.run_id, 3))) == own
+    assert store.metrics_without_column(RunFilter(run_ids=(3,))) == set()
