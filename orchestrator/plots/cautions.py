@@ -9,7 +9,7 @@ from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.curve_sets import Averaged, do_meet, of_arms
 from orchestrator.plots.drawing.options import MetricOptions
 from orchestrator.plots.run_curves import RunCurve, ended_early, newest_of_each_seed, unfinished, why_unplaced
-from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.wording.numbers import counted
 
 
@@ -107,7 +107,7 @@ def said_of_means(found: Averaged, x: Axis | Metric) -> list[str]:
     if found.apart:
         told.append(f"{counted(found.apart, 'run')} left out: {why(of_a_seed)}. {way_out}")
     if lost:
-        names = differing_settings(settings_of(found.curves))
+        names = differing_settings(run.settings for run in found.curves)
         which = few([arm_label(settings, names) for settings in lost], "; ")
         told.append(f"{counted(len(lost), 'arm')} left out ({which}): {why('seeds of an arm')}. {way_out}")
     return told

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from orchestrator.comparison.measuring.groups import sortable
 from orchestrator.comparison.statistics import CONFIDENCE
 from orchestrator.plots.run_curves import RunCurve, of_x, place_of, unfinished
-from orchestrator.sweep.arm_labels import differing_settings, settings_of
+from orchestrator.sweep.arm_labels import differing_settings
 
 # Below this many seeds a t-interval of the mean is too wide to conclude anything.
 LEAST_SEEDS_FOR_INTERVAL = 5
@@ -53,7 +53,7 @@ def arm_curves(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> 
 
 def of_arms(runs: Sequence[RunCurve]) -> list[list[RunCurve]]:
     """The runs by arm, in the order of the settings in which they differ."""
-    return list(grouped(runs, differing_settings(settings_of(runs))).values())
+    return list(grouped(runs, differing_settings(run.settings for run in runs)).values())
 
 
 def do_meet(runs: Sequence[RunCurve]) -> bool:
@@ -92,7 +92,7 @@ def averaged(runs: Sequence[RunCurve], by: Sequence[str]) -> Averaged:
 
     Only what all groups have in common counts, and of a seed all of it: groups must differ by nothing but `by`.
     """
-    differing = differing_settings(settings_of(runs))
+    differing = differing_settings(run.settings for run in runs)
     others = [name for name in differing if name not in by]
     groups = grouped(runs, by)
     over = [name for name in others if any(len({run.settings.get(name) for run in own}) > 1 for own in groups.values())]

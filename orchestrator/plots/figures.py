@@ -30,7 +30,7 @@ from orchestrator.plots.reading import Source
 from orchestrator.plots.run_curves import SIZES, RunCurve, newest_of_each_seed, of_x, with_flops
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
-from orchestrator.sweep.arm_labels import differing_settings, settings_of
+from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.baseline import baseline_text, restricted
 from orchestrator.sweep.options import setting_name
 from orchestrator.wording.numbers import counted
@@ -179,7 +179,7 @@ def _drawn(
     if x is not None:
         warnings = [*warnings, *said_of_means(found, x)]
         curves = [run for own in of_arms(curves) if do_meet(own) for run in own]
-    arms = len(grouped(curves, differing_settings(settings_of(curves))))
+    arms = len(grouped(curves, differing_settings(run.settings for run in curves)))
     with lettering(size):
         figure = draw(curves)
         if found.over:

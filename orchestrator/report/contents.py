@@ -32,7 +32,7 @@ from orchestrator.report.reported_runs import ReportedRuns
 from orchestrator.status.time_left import hours_spent
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
-from orchestrator.sweep.arm_labels import differing_settings, settings_of
+from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 from orchestrator.wording.tables import TextTable
@@ -108,7 +108,7 @@ def read_report(
     except UsageError as error:
         comparison, not_compared = None, f"{error.message}. {error.hint}"
     runs = ReportedRuns.of(store.runs(wanted), listed=MOST_RUNS_LISTED)
-    names = differing_settings(settings_of(runs.kinds))
+    names = differing_settings(run.settings for run in runs.kinds)
     counts = ", ".join(f"{count} {state}" for state, count in runs.states.items())
     testing = {run.arm_key for run in runs.kinds if run.settings.get("test_tokens")}
     tested = store.losses(runs.ids_of(testing), Split.TEST)
@@ -125,7 +125,7 @@ def read_report(
                 tables=[_run_table(runs.listed, names, store.same_code(), tested)],
                 paragraphs=_not_listed(runs.count),
             ),
-            ReportSection(heading="Settings", tables=[_settings_table(settings_of(runs.kinds), names)]),
+            ReportSection(heading="Settings", tables=[_settings_table([run.settings for run in runs.kinds], names)]),
             _provenance(store, sweep, runs),
         ],
         not_compared=not_compared,
@@ -170,7 +170,7 @@ def _drawn_section(
     is_part = len(drawn) < len(runs.ids)
     if is_part:
         wanted = replace(wanted, run_ids=tuple(runs.ids_of(drawn)))
-    names = differing_settings(settings_of(run for run in runs.kinds if run.arm_key in drawn))
+    names = differing_settings(run.settings for run in runs.kinds if run.arm_key in drawn)
     section = _figures([*_forest(comparison), *_drawings(store, wanted, options, names)])
     if not is_part:
         return section

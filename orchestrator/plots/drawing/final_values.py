@@ -28,7 +28,7 @@ from orchestrator.plots.drawing.style import (
 )
 from orchestrator.plots.drawing.ticks import plain_logarithmic
 from orchestrator.plots.run_curves import LARGEST_DRAWN, SIZES, RunCurve, place_of
-from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, short_count
 
@@ -73,7 +73,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     followed = settings_followed(drawing.against)
     names = [
         name
-        for name in differing_settings(settings_of(runs))
+        for name in differing_settings(run.settings for run in runs)
         if name != drawing.against and (name not in followed or name in (drawing.colour, drawing.style))
     ]
     lines = grouped(runs, names)
@@ -223,7 +223,7 @@ def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Seque
         values = {place_of(run, name) for run in runs}
         if len(values) > 1:
             continue
-        swept = list(differing_settings(settings_of([*runs, *left_out])))
+        swept = list(differing_settings(run.settings for run in [*runs, *left_out]))
         hint = f"These differ: {', '.join(swept)}." if swept else "All runs have the same settings."
         others = {place_of(run, name) for run in left_out} - values
         if others:

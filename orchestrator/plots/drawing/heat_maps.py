@@ -15,7 +15,7 @@ from orchestrator.plots.drawing.final_values import left_out_note, settings_foll
 from orchestrator.plots.drawing.options import MetricOptions
 from orchestrator.plots.drawing.style import Size, add_titles, metric_label, new_figure, points, tokenizers_of
 from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
-from orchestrator.sweep.arm_labels import differing_settings, settings_of
+from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import measured_text, short_count
 
@@ -99,7 +99,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
         bar.solids.set(rasterized=False, edgecolor="face")  # vector shapes, without seams
     bar.set_label(f"final {metric_label(drawing.metric, tokenizers_of(runs))}", fontsize=points(8.5))
     known = settings_followed(drawing.rows) | settings_followed(drawing.columns) | {*both}
-    others = [name for name in differing_settings(settings_of(runs)) if name not in known]
+    others = [name for name in differing_settings(run.settings for run in runs) if name not in known]
     add_titles(figure, drawing.title, _note([cell for row in cells for cell in row], others) + left_out_note(left_out))
     return figure
 
