@@ -77,14 +77,8 @@ class RunFilterOptions(OptionGroup):
 
     def words(self) -> str:
         """What chooses the runs apart from their states, as it is typed, for a command that means the same ones."""
-        given: Mapping[str, Sequence[object]] = {
-            "sweep": self.sweep,
-            "run": self.run,
-            "where": self.where,
-            "tag": self.tag,
-        }
-        typed = [f" --{name} {shlex.join(map(str, values))}" for name, values in given.items() if values]
-        return "".join(typed)
+        given = {name: getattr(self, name) for name in ("sweep", "run", "where", "tag")}
+        return "".join(f" --{name} {shlex.join(map(str, values))}" for name, values in given.items() if values)
 
     def to_filter(self) -> RunFilter:
         """The filter of what was given; with nothing given, every run. Raises UsageError for --all with another filter,
