@@ -181,7 +181,7 @@ def _drawn(
         curves = [run for own in of_arms(curves) if do_meet(own) for run in own]
     arms = len(grouped(curves, differing_settings(run.settings for run in curves)))
     with lettering(size):
-        figure = draw(curves)
+        figure = draw(found.curves)
         if found.over:
             add_titles(figure, "", f"{figure.get_supxlabel()}; each seed averaged over {others}")
     # Each curve is of the same number of runs.

@@ -52,6 +52,19 @@ def test_no_curve_of_one_seed_is_called_the_mean_of_two(tmp_path: Path, band: Ba
     assert (drawn.arms, drawn.runs) == (1, 2) and plot_curves(table(tmp_path, both)).arms == 2
 
 
+def test_an_arm_that_is_not_drawn_still_sets_the_others_apart(tmp_path: Path) -> None:
+    """What remains is depth 4 alone: not all runs, and not the baseline, which had depth 2."""
+    both = [*APART, row([1, 2, 3], depth=4), row([2, 3, 4], depth=4, seed=2)]
+    drawing = Drawing(x=Axis.SECONDS, baseline={"depth": 2, "num_heads": 1})
+    several = [*both, row([1, 2, 3], depth=4, num_heads=2), row([2, 3, 4], depth=4, num_heads=2, seed=2)]
+    for rows, labels in (
+        (both, ["depth 4"]),
+        (several, ["depth 4, num_heads 1", "depth 4, num_heads 2"]),
+    ):
+        (axes,) = plot_curves(table(tmp_path, rows), drawing).figure.axes
+        assert axes.get_legend_handles_labels()[1] == labels
+
+
 def test_no_run_stands_for_the_others_of_its_seed(tmp_path: Path) -> None:
     apart = [APART[0], {**APART[1], "seed": 1, "depth": 4}]
     drawing = Drawing(x=Axis.SECONDS, by=("num_heads",))
