@@ -130,7 +130,9 @@ class CommandLine:
     def _argument(self, word: str) -> None:
         place = self._place()
         if place is None:
-            raise UsageError(f"'{word}' is one argument too many", "Options begin with --; add --help to see all.")
+            meant = [f"{name} {word}" for name in ("--sweep", "--run") if name in self.options and word.isdecimal()]
+            hint = f"Did you mean {' or '.join(meant)}?" if meant else "Options begin with --; add --help to see all."
+            raise UsageError(f"'{word}' is one argument too many", hint)
         self._give(place, [_value(place, _name_of(place), word)])
 
     def _place(self) -> TyperArgument | None:
