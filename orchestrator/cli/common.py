@@ -112,9 +112,11 @@ def _where(texts: Sequence[str]) -> Mapping[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
-        if not equals:
+        if not equals or value.startswith("=") or name.endswith(("<", ">", "!")):
+            wrong = "chooses runs by a value, not by an expression" if equals else "no value"
+            name = name.rstrip("<>! ")
             raise UsageError(
-                f"--where {text}: no value", f"Write --where {name if name.isidentifier() else 'depth'}=VALUE."
+                f"--where {text}: {wrong}", f"Write --where {name if name.isidentifier() else 'depth'}=VALUE."
             )
         wanted.setdefault(name, []).append(filter_value(name, value.strip()))
     return wanted
