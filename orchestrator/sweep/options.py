@@ -73,7 +73,8 @@ def axes_of(given: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = (
                 apart = " ".join(texts).translate(_LIST_MARKS).split()
                 if apart in (texts, []):
                     raise
-                raise SettingsError(error.message, f"Put spaces between values: --{name} {' '.join(apart)}") from None
+                typed = f"Put spaces between values: --{name} {' '.join(apart)}"
+                raise SettingsError(error.message, f"{typed}. In a sweep file and in Python, give a list.") from None
     return axes
 
 

@@ -156,7 +156,7 @@ def test_credentials_are_not_stored(hlbq: Hlbq) -> None:
 BAD_LINES = {
     "--depth 4": ("depth 4 with width -1", "--width"),
     "--width 0 64": ("depth -1 with width 64", "--depth"),
-    "--num_heads 1,2": ("'1,2' is not a number", "Put spaces between values: --num_heads 1 2"),
+    "--num_heads 1,2": ("'1,2' is not a number", "Put spaces between values: --num_heads 1 2. In a sweep file"),
     "--num_heads [1, 2]": ("'[1,' is not a number", "Put spaces between values: --num_heads 1 2"),
     "--baseline num_heads>1": ("--baseline num_heads>1: no value", "Write --baseline depth=VALUE."),
     "--num_heads 0": ("num_heads: 0 is too small", "at least 1"),
