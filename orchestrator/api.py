@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar, cast
 
+from hlbgpt_core.settings import specs
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.growth.by_hand import addition_to, other_code
 from orchestrator.notify.commands import submit_with_command
@@ -24,7 +25,7 @@ from orchestrator.sweep.option_spec import OptionSpec, plain, several_of, shown,
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import prepare_sweep
 from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
-from orchestrator.sweep.sweep_options import SweepOptions
+from orchestrator.sweep.sweep_options import SweepOptions, no_setting
 from orchestrator.wording.numbers import counted
 from orchestrator.wording.secrets import without_credentials
 
@@ -163,11 +164,14 @@ def _left_out(plan: Plan) -> list[str]:
 
 
 def _listed(settings: Mapping[str, Any]) -> Mapping[str, list[Any]]:
-    """The values of each setting. Raises UsageError for no mapping, and for an empty list."""
+    """The values of each setting. Raises UsageError for no mapping, an option and an empty list; SettingsError for an
+    unknown name."""
     if not isinstance(settings, Mapping):
         raise UsageError(f"settings: '{shown(settings)}' is not a mapping", "For instance: {'depth': [4, 8]}")
     found = {name: several_of(values) for name, values in underscored(settings, "settings").items()}
     for name, values in found.items():
+        if name not in specs():
+            raise no_setting(name, place_of_options=f"Give it beside the settings: {name}=...")
         if not values:
             raise UsageError(f"{name} is an empty list", "Give a value, or leave it out.")
     return found

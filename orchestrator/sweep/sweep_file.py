@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hlbgpt_core.settings import specs, unknown_setting
+from hlbgpt_core.settings import specs
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import open_to_read
 from orchestrator.sweep.option_spec import shown, underscored
-from orchestrator.sweep.sweep_options import option_specs, unknown_option
+from orchestrator.sweep.sweep_options import no_setting, option_specs, unknown_option
 
 TABLES = ("settings", "sweep")
+TYPED = ("db", "notify", "preset")  # never read from a file, so somebody else's runs no command here
 MAX_BYTES = 10_000_000
 PRESETS = Path(__file__).with_name("presets")
 
@@ -55,7 +56,7 @@ def read_sweep_file(path: str) -> SweepFile:
     settings, options = (underscored(document.get(name, {}), f"{path}: [{name}]") for name in TABLES)
     for name, value in settings.items():
         if name not in specs():
-            error = unknown_setting(name)
+            error = no_setting(name, place_of_options="Put it below [sweep].")
             raise UsageError(f"{path}: [settings]: {error.message}", error.hint)
         _check_plain(path, f"[settings] {name}", value)
     for name, value in options.items():
@@ -134,6 +135,8 @@ def _unknown_table(path: str, name: str) -> UsageError:
 
 def _check_option(path: str, name: str, value: Any) -> None:
     known = option_specs()
+    if name in TYPED:
+        raise UsageError(f"{path}: [sweep]: there is no option '{name}' in sweep files", f"Type it: --{name} ...")
     if name not in known:
         error = unknown_option(name, place_of_settings="Put it below [settings].")
         raise UsageError(f"{path}: [sweep]: {error.message}", error.hint)

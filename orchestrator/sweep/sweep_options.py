@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from hlbgpt_core.settings import specs
+from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.replaced_file import checked_target
@@ -304,6 +305,13 @@ def check_project(name: str) -> None:
 def option_specs() -> Mapping[str, OptionSpec]:
     """Every option by name, in the order of the fields."""
     return {spec.name: spec for spec in SweepOptions.options()}
+
+
+def no_setting(name: str, *, place_of_options: str) -> HlbqError:
+    """The error for what is no setting, with the nearest name; for an option of a sweep, with `place_of_options`."""
+    if name in option_specs():
+        return UsageError(f"'{name}' is an option, not a setting", place_of_options)
+    return unknown_setting(name)
 
 
 def unknown_option(

@@ -84,6 +84,8 @@ def test_what_can_not_be_asked_is_refused(database: Path) -> None:
         orchestrator.plot(smooth=2)
     with pytest.raises(HlbqError, match="--num_runs 0 is fewer"):
         orchestrator.extend(1, num_runs=0)
+    with pytest.raises(HlbqError, match=r"(?s)'seed' is an option, not a setting.*beside the settings: seed="):
+        orchestrator.submit({"depth": 4, "seed": 4}, db=str(database))
     with pytest.raises(HlbqError, match="depth is an empty list"):
         orchestrator.submit({"depth": [], "width": 128})
     with pytest.raises(HlbqError, match="holds control characters"):

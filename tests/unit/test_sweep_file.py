@@ -49,6 +49,8 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "unknown option": (b"[sweep]\nnum_run = 4\n", ["no option 'num_run'", "Did you mean 'num_runs'?"]),
     "unknown table": (b"[setings]\ndepth = 4\n", ["no table [setings]", "Did you mean [settings]?"]),
     "setting in sweep": (b"[sweep]\ndepth = 4\n", ["'depth' is a setting", "below [settings]"]),
+    "option in settings": (b"[settings]\nseed = 4\n", ["'seed' is an option, not a setting", "below [sweep]"]),
+    "option that is typed": (b'[sweep]\nnotify = "./tell.sh"\n', ["no option 'notify'", "Type it: --notify"]),
     "twice": (b"[settings]\nmax-steps = 1\nmax_steps = 2\n", ["has max_steps twice"]),
     "outside a table": (b"depth = 4\n", ["'depth' is outside a table"]),
     "no table": (b"settings = 4\n", ["'settings' is not a table"]),
