@@ -21,7 +21,7 @@ from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_sche
 from orchestrator.plots.reading import Source
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
-from orchestrator.sweep.option_spec import check_arguments
+from orchestrator.sweep.option_spec import check_arguments, several_of
 from orchestrator.sweep.options import setting_name
 
 
@@ -45,10 +45,10 @@ class FigureOptions(CurveOptions):
 
     def __post_init__(self) -> None:
         check_arguments(self)
-        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
+        for name in ("by", "heatmap"):
+            object.__setattr__(self, name, tuple(several_of(getattr(self, name))))
         # Groups may differ in facts too; the arms of a figure of curves differ in settings alone.
         known = check_name if self.difference or self.effects else setting_name
-        object.__setattr__(self, "by", by)
         object.__setattr__(self, "baseline", read_baseline(self.baseline, known))
         if not 0 <= self.smooth < 1:
             raise UsageError(f"smooth {self.smooth:g}: not a weight of the past", "Use a number from 0 to below 1.")

@@ -232,6 +232,8 @@ def test_plot_returns_figures_of_every_kind(database: Path) -> None:
     for wrong in ({"x": "miles"}, {"band": "wide"}, {"final": "depth", "schedules": True}, {"size": "wide"}):
         with pytest.raises(HlbqError):
             orchestrator.plot(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(HlbqError, match="--heatmap takes two settings, not 1"):
+        orchestrator.plot(heatmap="depth")
 
 
 def test_extend_adds_seeds_and_values_and_wait_names_what_is_left(database: Path) -> None:
