@@ -425,7 +425,7 @@ def test_an_empty_database_says_what_to_type(empty: Served, open_tab: OpenTab) -
     tab = open_tab(empty)
     tab.expected = ("404",)
     expect(tab.visit("/").get_by_text("hlbq submit")).to_be_visible()
-    expect(tab.visit("/workers").get_by_text("hlbq worker")).to_be_visible()
+    expect(tab.visit("/workers").get_by_text("hlbq worker", exact=True)).to_be_visible()
     expect(tab.visit("/sweeps/1").get_by_text("there is no sweep 1")).to_be_visible()
     expect(tab.visit("/runs/1").get_by_text("there is no run 1")).to_be_visible()
     expect(tab.visit("/nothing").get_by_text("There is no such page")).to_be_visible()
