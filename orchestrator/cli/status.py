@@ -27,13 +27,13 @@ def status(
 ) -> None:
     """Show runs by state, what is running, the time left, and the workers.
 
-    Without filters it covers every sweep, and lists the unfinished ones and the latest.
+    Without filters it covers every sweep, and lists the unfinished ones and the latest; with --all, all of them.
     """
     if watch and as_json:
         raise UsageError("--watch keeps going, but --json prints once", "Leave one of them out.")
     wanted = runs.to_filter()
     with without_garbage_collection():
-        _show(wanted, database, as_json=as_json, watch=watch)
+        _show(wanted, database, as_json=as_json, watch=watch, every_sweep=runs.all)
 
 
 def wait(
@@ -62,7 +62,7 @@ def wait(
         raise typer.Exit(1)
 
 
-def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: bool) -> None:
+def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: bool, every_sweep: bool) -> None:
     from orchestrator.store.known import check_named
 
     with database.read() as store:
@@ -76,7 +76,8 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
             return
         from orchestrator.status.reading import MOST_EVENTS_SHOWN, read_status
 
-        found = read_status(store, wanted, now=time.time(), events=MOST_EVENTS_SHOWN if as_json else 0)
+        events = MOST_EVENTS_SHOWN if as_json else 0
+        found = read_status(store, wanted, now=time.time(), events=events, every_sweep=every_sweep)
     if as_json:
         print_json(found)
         return

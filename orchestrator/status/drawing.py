@@ -83,7 +83,7 @@ def sections_of(status: Status) -> list[ScreenSection]:
     swept = dict.fromkeys(name for run in status.runs for name in run.settings)
     runs_drop = (*_RUNS_DROP, "seed", *reversed(swept), *_RUNS_DROP_LAST)
     found = [
-        ScreenSection(table=text.sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
+        ScreenSection(table=text.sweeps_table(status, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
         ScreenSection(table=text.runs_table(sorted(status.runs, key=_urgency)), drop=runs_drop, noun="runs"),
         ScreenSection(table=text.workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
         ScreenSection(table=text.events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),

@@ -143,7 +143,8 @@ class EventStatus:
 class Status:
     """One moment of a database. `runs` are the running ones, and of the latest sweep all if they are few, else the
     first failed ones. `tokens_per_second` is of all running runs. `database_option` is what a command needs to find
-    this database again (` --db PATH`, or nothing). `growing` says how sweeps with a policy stand."""
+    this database again (` --db PATH`, or nothing). `growing` says how sweeps with a policy stand. Of the sweeps those
+    are `listed` that were asked for by number, else the newest unfinished ones and the latest."""
 
     database: str
     database_option: str
@@ -159,13 +160,17 @@ class Status:
     events: Sequence[EventStatus]
     held: Sequence[HeldRuns] = ()
     growing: Sequence[str] = ()
+    listed: Sequence[int] = ()
 
 
 _Shown = TypeVar("_Shown", RunStatus, WorkerStatus, SweepStatus, EventStatus)
 
 
-def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MOST_EVENTS_SHOWN) -> Status:
-    """The status of the runs that pass `wanted`, with the newest `events`; `now` is in seconds since the epoch."""
+def read_status(
+    store: Store, wanted: RunFilter, *, now: float, events: int = MOST_EVENTS_SHOWN, every_sweep: bool = False
+) -> Status:
+    """The status of the runs that pass `wanted`, with the newest `events`; `now` is in seconds since the epoch. With
+    `every_sweep` none is left out of the list."""
     everything = store.sweeps()
     sweeps = [sweep for sweep in everything if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
     of_sweeps = {state: sum(sweep.counts[state] for sweep in sweeps) for state in State}
@@ -178,13 +183,15 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
     is_open = [sweep for sweep in sweeps if sweep.is_open]
-    listed = is_open[-MOST_SWEEPS_LISTED:]
-    estimates = estimate_sweeps(store, listed, running, left, len(workers))
+    newest = is_open[-MOST_SWEEPS_LISTED:]
+    estimates = estimate_sweeps(store, newest, running, left, len(workers))
+    asked_for = sweeps if every_sweep or wanted.sweep_ids else [*newest, *sweeps[-1:]]
+    listed = sorted({sweep.id for sweep in asked_for})
     seconds = {sweep.id: estimates.get(sweep.id) for sweep in is_open}
-    hours = store.device_hours([sweep.id for sweep in [*listed, *sweeps[-1:]]])
+    hours = store.device_hours(listed)
     taken = takers({one.id: one.csv for one in everything if one.csv and one.csv.host == socket.gethostname()})
     only = wanted.sweep_ids[0] if len(wanted.sweep_ids) == 1 else None
-    newest = store.events(sweep_id=only, limit=events) if events else ()
+    happened = store.events(sweep_id=only, limit=events) if events else ()
     return Status(
         database=store.location.display,
         database_option=store.location.option,
@@ -199,7 +206,8 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         held=held_runs(store, wanted) if counts[State.PENDING] else (),
         growing=summary_lines(store, wanted.sweep_ids, sweeps[-1].id if sweeps else None),
         workers=[_worker_status(worker) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
-        events=[_like(event, kind=EventStatus, sweep=event.sweep_id, run=event.run_id) for event in newest],
+        events=[_like(event, kind=EventStatus, sweep=event.sweep_id, run=event.run_id) for event in happened],
+        listed=listed,
     )
 
 

@@ -42,7 +42,7 @@ def status_lines(status: Status) -> list[str]:
     again = f" ({status.backing_off:,} to retry)" if status.backing_off else ""
     speed = f"; {short_count(status.tokens_per_second)} tokens/s" if status.tokens_per_second else ""
     lines = [printable(f"{status.database}: {counts_text(status.counts)}{again}{speed}"), ""]
-    lines += sweeps_table(status.sweeps).without_empty_columns().lines()
+    lines += sweeps_table(status).without_empty_columns().lines()
     lines += map(printable, notes_of(status))
     lines += [naming_database(line, status.database_option) for line in held_notes(status.held)]
     if status.runs:
@@ -71,11 +71,9 @@ def left_text(status: Status) -> list[str]:
     return [f"about {duration(sum(known))} left"] if known and len(left) <= MOST_SWEEPS_LISTED else []
 
 
-def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTED) -> TextTable:
-    """The unfinished sweeps, and the latest: a bar, counts by state, device-hours, and the time left."""
-    shown = [sweep for sweep in sweeps if sweep.is_open][-most:]
-    if sweeps and sweeps[-1] not in shown:
-        shown.append(sweeps[-1])
+def sweeps_table(status: Status, *, most: int = 0) -> TextTable:
+    """The listed sweeps, or the newest `most`: a bar, counts by state, device-hours, and the time left."""
+    listed = set(status.listed[-most:])
     rows = [
         [
             str(sweep.id),
@@ -88,7 +86,8 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTE
             hours_text(sweep.device_hours or 0.0),
             duration(sweep.seconds_left) if sweep.is_open else "",
         ]
-        for sweep in shown
+        for sweep in status.sweeps
+        if sweep.id in listed
     ]
     numbers = ["done", *State, "GPU-hours", "device-hours", "left"]
     headers = ["sweep", "name", "tags", "progress", *numbers]

@@ -17,12 +17,12 @@ _Record = TypeVar("_Record", SweepRecord, RunRecord)
 
 def known_sweep(store: "Store", number: int) -> SweepRecord:
     """The sweep of that number. Raises NotThereError."""
-    return _known(store, store.sweep, f"sweep {number}", "hlbq status", sweep_id=number)
+    return _known(store, store.sweep, f"sweep {number}", sweep_id=number)
 
 
 def known_run(store: "Store", number: int) -> RunRecord:
     """The run of that number. Raises NotThereError."""
-    return _known(store, store.run, f"run {number}", "hlbq status --all", run_id=number)
+    return _known(store, store.run, f"run {number}", run_id=number)
 
 
 def check_named(store: "Store", wanted: RunFilter) -> None:
@@ -33,15 +33,15 @@ def check_named(store: "Store", wanted: RunFilter) -> None:
         known_run(store, number)
 
 
-def _known(store: "Store", find: Callable[[int], _Record | None], what: str, listing: str, **named: Any) -> _Record:
+def _known(store: "Store", find: Callable[[int], _Record | None], what: str, **named: Any) -> _Record:
     """What `find` finds for the number that is `named` as events name it."""
     (number,) = named.values()
-    fits = number < _TOO_LARGE
+    fits, hint = number < _TOO_LARGE, "See what there is: hlbq status --all"
     found = find(number) if fits else None
     if found is not None:
         return found
     newest = next(iter(store.events(**named, limit=1)), None) if fits else None
     if newest is not None and newest.action == DELETE:
         on = time.strftime("%Y-%m-%d %H:%M", time.localtime(newest.at))
-        raise NotThereError(f"{what} was deleted by {newest.actor} on {on}", f"See what there is: {listing}")
-    raise NotThereError(f"there is no {what} in {store.location.display}", f"See what there is: {listing}")
+        raise NotThereError(f"{what} was deleted by {newest.actor} on {on}", hint)
+    raise NotThereError(f"there is no {what} in {store.location.display}", hint)

@@ -27,7 +27,7 @@ from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.queue.workers import DeviceReading
 from orchestrator.status.live_view import GONE, LiveView, progress_line, watch
 from orchestrator.status.reading import MOST_SWEEPS_LISTED, read_status
-from orchestrator.status.text import left_text, notes_of, status_lines, sweep_notes
+from orchestrator.status.text import left_text, notes_of, status_lines, sweep_notes, sweeps_table
 from orchestrator.status.waiting import wait_until_ended
 from orchestrator.store import OpenMode, Store, open_store
 from tests.conftest import VirtualClock
@@ -90,6 +90,21 @@ def test_a_sweep_whose_last_runs_were_cancelled_or_stopped_early_is_over(store: 
     half_done(store, clock)
     (told,) = left_text(read_status(store, RunFilter(), now=clock()))
     assert told.startswith("about ") and told.endswith(" left")
+
+
+def test_finished_sweeps_are_listed_where_they_were_asked_for(store: Store, clock: VirtualClock) -> None:
+    """Only the dashboard told the number of a sweep that had ended: even --sweep 1 3 listed the last alone."""
+    for _ in range(3):
+        submit_sweep(store)
+    store.cancel(RunFilter(), "ada")
+
+    def listed(wanted: RunFilter, *, every_sweep: bool = False) -> list[str]:
+        status = read_status(store, wanted, now=clock(), every_sweep=every_sweep)
+        return [line[0] for line in sweeps_table(status).rows]
+
+    assert listed(RunFilter()) == ["3"]
+    assert listed(RunFilter(), every_sweep=True) == ["1", "2", "3"]
+    assert listed(RunFilter(sweep_ids=(1, 3))) == ["1", "3"]
 
 
 def test_time_left_goes_by_parameters_and_tokens_to_do(store: Store, clock: VirtualClock) -> None:
@@ -166,7 +181,7 @@ def test_the_keys_of_json_are_stable(store: Store, clock: VirtualClock) -> None:
     found = json.loads(json.dumps(asdict(read_status(store, RunFilter(), now=clock()))))
     assert sorted(found) == sorted(
         "database database_option at counts total sweeps running_total backing_off tokens_per_second runs workers "
-        "events held growing".split()
+        "events held growing listed".split()
     )
     assert {"id", "sweep", "settings", "seed", "state", "step", "epoch", "fraction", "seconds_left"} <= set(
         found["runs"][0]
