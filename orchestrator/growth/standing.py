@@ -197,7 +197,7 @@ def _summary(store: Store, record: PolicyRecord) -> str:
     codes = codes_caution(store, record.sweep_id, policy.everyone, seeds)
     beside = f"; {codes}" if codes else ""
     if record.ended_at is not None:
-        return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}{beside}"
+        return f"sweep {record.sweep_id} is done {after}: hlbq compare --sweep {record.sweep_id}{beside}"
     if _waits(store, record):
         told = f"; {'; '.join(waiting_texts(store, policy, state, record.sweep_id, seeds.start))}"
     else:

@@ -668,7 +668,7 @@ def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, b
         assert head in lines and "; done, " in head
         assert not best_arm or set(arms) <= set(lines)
     status = asdict(read_status(store, RunFilter(), now=0.0))
-    assert [line for line in status["growing"] if f"sweep {sweep} is decided after" in line]
+    assert [line for line in status["growing"] if f"sweep {sweep} is done after" in line]
 
 
 def test_decide_without_any_policy_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -255,8 +255,8 @@ def test_the_csv_of_another_host_is_named_with_the_command_that_writes_it(store:
     assert [sweep.export_command for sweep in status.sweeps] == [command, None]
     for lines in (status_lines(status), notes_of(status)):
         assert f"/data/a.csv is kept on elsewhere. Write it here: {command}" in "\n".join(lines)
-    told = replace(status, growing=["sweep 1 is decided: hlbq compare --sweep 1"])
-    assert f"decided: hlbq compare{store.location.option} --sweep 1" in "\n".join(status_lines(told))
+    told = replace(status, growing=["sweep 1 is done: hlbq compare --sweep 1"])
+    assert f"done: hlbq compare{store.location.option} --sweep 1" in "\n".join(status_lines(told))
 
 
 def test_an_empty_database_says_what_to_type(store: Store, clock: VirtualClock) -> None:
