@@ -64,7 +64,8 @@ def export(
         untold = untold_settings(store, selection) if count else ()
     if not count:
         original = how.layout == Layout.ORIGINAL
-        nothing = f"Nothing was written: none of these runs has {'evaluations' if original else 'points'} yet."
+        whose = "these runs" if runs.given() else f"the runs of sweep {selection.runs.sweep_ids[0]}, the latest,"
+        nothing = f"Nothing was written: none of {whose} has {'evaluations' if original else 'points'} yet."
         is_of_runs = how.layout == Layout.RUNS
         pending_too = f". Write pending runs too: hlbq export {shlex.quote(str(file))} --all" if is_of_runs else ""
         suggest(f"{nothing} See how far they are: hlbq status{pending_too}", store)

@@ -138,7 +138,9 @@ def test_an_export_without_points_writes_no_file(hlbq: Hlbq) -> None:
         done = hlbq(f"export {file}")
         assert (done.code, Path(file).exists()) == (0, False) and "Nothing was written" in done.err
         assert f"Write pending runs too: hlbq export {file} --all" in done.err
+        assert "none of the runs of sweep 1, the latest, has points yet" in done.err
     assert "pending runs" not in hlbq("export points.csv --layout points").err
+    assert "none of these runs has points yet" in hlbq("export results.csv --sweep 1").err
     assert hlbq("export all.csv --all").code == 0 and Path("all.csv").exists()
 
 
