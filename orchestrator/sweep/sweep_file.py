@@ -109,7 +109,7 @@ def _document(path: str) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"the sweep file '{path}' can't be read: {reason}", "Name a TOML file.") from None
     if not content:
-        raise UsageError(f"the sweep file '{path}' is empty", "See docs/scripting.md for an example.")
+        raise UsageError(f"the sweep file '{path}' is empty", "To see one: hlbq preset tiny-cpu")
     if len(content) > MAX_BYTES:
         raise UsageError(f"the sweep file '{path}' is larger than {MAX_BYTES:,} bytes", "Name a TOML file.")
     try:
@@ -120,9 +120,7 @@ def _document(path: str) -> dict[str, Any]:
             "Save it as UTF-8.",
         ) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(
-            f"the sweep file '{path}' is not TOML: {error}", "See docs/scripting.md for an example."
-        ) from None
+        raise UsageError(f"the sweep file '{path}' is not TOML: {error}", "To see one: hlbq preset tiny-cpu") from None
 
 
 def _unknown_table(path: str, name: str) -> UsageError:

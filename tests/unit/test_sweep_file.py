@@ -66,7 +66,7 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "date for a setting": (b"[settings]\ndepth = 2020-01-01\n", ["depth", "is not a value"]),
     "empty list": (b"[settings]\ndepth = []\n", ["depth is an empty list"]),
     "not UTF-8": (b'[sweep]\nname = "caf\xe9"\n', ["is not UTF-8: byte 0xe9 at offset 19"]),
-    "not TOML": (b"[settings\ndepth = 4\n", ["is not TOML", "line 1"]),
+    "not TOML": (b"[settings\ndepth = 4\n", ["is not TOML", "line 1", "hlbq preset tiny-cpu"]),
     "nested too deeply": (b"[settings]\ndepth = " + b"[" * 100_000, ["is not TOML"]),
     "a database": (b"SQLite format 3\0" + bytes(100), ["is not TOML"]),
 }
