@@ -25,7 +25,7 @@ MAX_CHARACTERS = 1_000
 # What an expression may name in addition to settings.
 SIZE_NAMES = ("num_params", "num_non_embedding_params")
 
-_EXAMPLE = 'For instance: --where "width / num_heads >= 64"'
+_EXAMPLE = 'For instance: --where "width / num_heads >= 64", or --where "depth == 8"'
 _REFUSED: Mapping[type[ast.AST], str] = {
     ast.Call: "calls",
     ast.Attribute: "attributes (a dot after a name)",

@@ -148,7 +148,7 @@ BAD_LINES = {
     "--depth 4 8 --zip depth widht": ("widht", "Did you mean 'width'?"),
     "--zip depth width": ("no values of depth", "--depth VALUES"),
     "--where 'widht > 3'": ("no setting 'widht'", "'width'"),
-    "--where depth=4": ("not an expression",),
+    "--where depth=4": ("not an expression", '--where "depth == 8"'),
     "--where '__import__(\"os\").getcwd() > 3'": ("calls can't be used",),
     "--where 'width.real > 3'": ("attributes",),
     "--where '9**9**9 > 3'": ("too large",),
