@@ -17,7 +17,7 @@ from orchestrator.comparison.judging.robust import WinVerdict
 from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.measuring.measures import Goal, PointChoice
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.reporting.rendering import markdown, sentences, tables
+from orchestrator.comparison.reporting.rendering import counts_of_verdicts, markdown, sentences, tables
 from orchestrator.comparison.results import Comparison, compare, recorded
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.runs import RunFilter
@@ -94,6 +94,8 @@ def test_a_factorial_sweep_opens_with_main_effects(store: Store) -> None:
         "depth 3, num_heads 2",
     ]
     assert {one.baseline for one in armwise.contrasts} == {"depth 2, num_heads 1"}
+    assert counts_of_verdicts(armwise).startswith("2 main effects and 3 arms against 3 baselines: ")
+    assert counts_of_verdicts(found) == "2 main effects against 2 baselines: 1 better, 1 undecided."
 
 
 def test_an_interaction_is_a_difference_of_differences(store: Store) -> None:

@@ -56,8 +56,13 @@ def counts_of_verdicts(comparison: Comparison) -> str:
     baselines = list(dict.fromkeys(contrast.baseline for contrast in contrasts))
     against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    noun = "main effect" if comparison.main_effects else "arm"
-    return f"{counted(len(contrasts), noun)} against {against}: {told}."
+    families = {
+        "main effect": comparison.main_effects,
+        "interaction": comparison.interactions,
+        "arm": comparison.contrasts,
+    }
+    held = " and ".join(counted(len(own), noun) for noun, own in families.items() if own)
+    return f"{held} against {against}: {told}."
 
 
 def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
