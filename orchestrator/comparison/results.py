@@ -84,9 +84,14 @@ class Comparison:
     warnings: Sequence[str]
 
     @property
+    def families(self) -> Mapping[str, Sequence[Contrast]]:
+        """The contrasts by what they are called, in the order in which they are shown."""
+        return {"main effect": self.main_effects, "interaction": self.interactions, "arm": self.contrasts}
+
+    @property
     def all_contrasts(self) -> Sequence[Contrast]:
-        """Those of every family, in the order in which they are shown."""
-        return [*self.main_effects, *self.interactions, *self.contrasts]
+        """Those of every family."""
+        return [contrast for own in self.families.values() for contrast in own]
 
     @property
     def has_verdicts(self) -> bool:

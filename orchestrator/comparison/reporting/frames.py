@@ -31,12 +31,7 @@ def frame_of(comparison: Comparison, table: str) -> "pandas.DataFrame":
         return pandas.DataFrame(map(_group, comparison.groups))
     if table != "differences":
         raise UsageError(f"a comparison has no table '{table}'", "Use differences or groups.")
-    families = {
-        "main effect": comparison.main_effects,
-        "interaction": comparison.interactions,
-        "arm": comparison.contrasts,
-    }
-    rows = [{"family": family, **_difference(one)} for family, own in families.items() for one in own]
+    rows = [{"family": family, **_difference(one)} for family, own in comparison.families.items() for one in own]
     return pandas.DataFrame(rows, columns=None if rows else ["family", "arm", "baseline", "pairs", "difference"])
 
 

@@ -56,12 +56,7 @@ def counts_of_verdicts(comparison: Comparison) -> str:
     baselines = list(dict.fromkeys(contrast.baseline for contrast in contrasts))
     against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    families = {
-        "main effect": comparison.main_effects,
-        "interaction": comparison.interactions,
-        "arm": comparison.contrasts,
-    }
-    held = " and ".join(counted(len(own), noun) for noun, own in families.items() if own)
+    held = " and ".join(counted(len(own), noun) for noun, own in comparison.families.items() if own)
     return f"{held} against {against}: {told}."
 
 

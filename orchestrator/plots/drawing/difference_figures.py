@@ -79,12 +79,7 @@ class ContrastsAt:
 
 def draw_forest(comparison: Comparison, drawing: DifferenceDrawing) -> "Figure":
     """A row for each contrast: its paired differences as dots, their mean, the always-valid interval, the verdict."""
-    families = {
-        "main effects": comparison.main_effects,
-        "interactions": comparison.interactions,
-        "arms": comparison.contrasts,
-    }
-    shown = {name: contrasts for name, contrasts in families.items() if contrasts}
+    shown = {f"{name}s": contrasts for name, contrasts in comparison.families.items() if contrasts}
     rows = sum(map(len, shown.values()))
     is_narrow = drawing.size is not None and drawing.size.width < _NARROW_INCHES
     every = comparison.all_contrasts
