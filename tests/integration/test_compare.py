@@ -199,6 +199,17 @@ def test_runs_on_their_way_are_not_asked_for_twice(store: Store) -> None:
     assert advice is not None and advice.is_early and advice.likely == 2 and found.extension is None
 
 
+def test_an_arm_with_fewer_seeds_is_advised_from_its_own_last_one(store: Store) -> None:
+    three_depths(store, seeds=8, effects={3: -0.3, 4: -0.02})
+    late = [run.id for run in store.runs(EVERYTHING) if run.settings["depth"] == 4 and run.seed >= 104]
+    store.delete(late, "ada")
+    found = compare(store, EVERYTHING, against("depth=2"))
+    decided, behind = found.contrasts
+    advice = behind.finding.advice
+    assert decided.finding.verdict is Verdict.BETTER and advice is not None and advice.likely is not None
+    assert found.extension is not None and found.extension.num_runs == 4 + advice.likely
+
+
 def test_one_seed_has_no_interval_and_it_is_said(store: Store) -> None:
     three_depths(store, seeds=1)
     found = compare(store, EVERYTHING, against("depth=2"))

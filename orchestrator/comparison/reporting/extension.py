@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from orchestrator.comparison.design import Design
 from orchestrator.comparison.judging.advice import PAIRS_TO_BEGIN_WITH
@@ -37,19 +38,23 @@ def extension_of(
     `is_usual` says that nothing but one whole sweep was asked about. None across several sweeps, and where filters may
     hide seeds that the sweep has: those come first.
     """
-    advised = [(one.finding.advice, one.pairs.waiting) for one in contrasts if one.wins is None]
-    asked = [advice.likely - waiting for advice, waiting in advised if advice is not None and advice.likely is not None]
+    advised = [(one.arms, one.finding.advice, one.pairs.waiting) for one in contrasts if one.wins is None]
+    asked = [
+        (arms, advice.likely - waiting)
+        for arms, advice, waiting in advised
+        if advice is not None and advice.likely is not None and advice.likely > waiting
+    ]
     if not contrasts and all(run.run_num == 1 for run in runs):
-        asked = [PAIRS_TO_BEGIN_WITH - 1]
+        asked = [([run.arm_key for run in runs], PAIRS_TO_BEGIN_WITH - 1)]
     by_run = wanted.run_ids or wanted.states or wanted.reasons or wanted.tags
     hides_seeds = by_run or {"seed", "run_num"} & set(wanted.where)
-    if design.first_seed is None or hides_seeds or max(asked, default=0) <= 0:
+    if design.first_seed is None or hides_seeds or not asked:
         return None
     sweep = design.sweeps[0]
     there = store.runs_by_seed(sweep)
-    arms = {arm for arm, _ in there}
-    only_undecided = is_usual and bool(contrasts) and set(undecided) < arms
-    chosen = set(undecided) if only_undecided else arms
-    num_runs = max(seed for _, seed in there) - design.first_seed + 1 + max(asked)
+    last = dict(sorted(there, key=itemgetter(1)))
+    only_undecided = is_usual and bool(contrasts) and set(undecided) < set(last)
+    chosen = set(undecided) if only_undecided else set(last)
+    num_runs = max(min(last[arm] for arm in arms) + further for arms, further in asked) - design.first_seed + 1
     added = num_runs * len(chosen) - sum(arm in chosen for arm, _ in there)
     return Extension(sweep=sweep, num_runs=num_runs, only_undecided=only_undecided, runs=added)
