@@ -27,7 +27,7 @@ from orchestrator.plots.drawing.style import (
 )
 from orchestrator.plots.drawing.ticks import count_ticks, plain_logarithmic
 from orchestrator.plots.run_curves import RunCurve
-from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import restricted
 from orchestrator.wording.numbers import counted, short_count
 
@@ -61,7 +61,7 @@ class Drawing(CurveOptions):
 def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
     """The figure of these runs' curves, none of them empty."""
     arms = arm_curves(runs, drawing.band, past_shortest=drawing.past_shortest)
-    names = differing_settings(settings_of(runs))  # of arms without a curve too
+    names = differing_settings(run.settings for run in runs)  # of arms without a curve too
     if drawing.facet:
         return _draw_panels(arms, [name for name in names if name != drawing.facet], drawing)
     figure = new_figure(size=drawing.size)
