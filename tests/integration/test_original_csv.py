@@ -131,7 +131,7 @@ def test_the_newest_form_is_a_csv_of_runs_that_were_evaluated(
     for command, said in {
         "export results.parquet --layout original": "--layout original is a CSV",
         "export results.csv --layout original --append": "of --layout runs",
-        "export results.csv --layout original": "none of these runs has evaluations yet",
+        "export results.csv --layout original": "none of the runs of sweep 1, the latest, has evaluations yet",
         "export results.csv --layout newest": "Use runs, points, original.",
     }.items():
         run_program(command.split())
