@@ -60,7 +60,9 @@ class Axis(StrEnum):
         started_at: float | None = None,
     ) -> Sequence[float | None]:
         """x of all points of a split, from their steps and their values of `column`."""
-        return list(map(self.reader(settings, started_at), steps, values))
+        if self in (Axis.FLOPS, Axis.WALL_CLOCK):
+            return list(map(self.reader(settings, started_at), steps, values))
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
