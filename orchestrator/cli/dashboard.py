@@ -17,7 +17,7 @@ class ServingOptions(OptionGroup):
         None, help="Port (default: 8765 if free, else any free one; 0: any free one).", minimum=0, maximum=65535
     )
     allow_host: tuple[str, ...] = option(
-        (), help="More host names that browsers may use for this server.", metavar="NAME..."
+        (), help="More host names that browsers may use for this server.", metavar="HOST..."
     )
     read_only: bool = option(False, help="Show everything, change nothing.")
     new_token: bool = option(False, help="Make a new token, so that older links no longer work.")

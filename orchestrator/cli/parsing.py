@@ -19,6 +19,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, get_args
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
@@ -28,6 +29,20 @@ from orchestrator.sweep.option_spec import LARGEST_WHOLE_NUMBER
 
 TOGETHER = "NAME NAME..."
 TOGETHER_MARK = ","
+
+# A value that an option with this metavar takes, for messages.
+_EXAMPLES = MappingProxyType(
+    {
+        "INT...": "4 8",
+        "NUMBER...": "0.5 1",
+        "0|1...": "1",
+        "NAME": "depth",
+        "NAME...": "depth",
+        "NAME=VALUE...": "depth=4",
+        "ROWS COLUMNS": "depth width",
+        TOGETHER: "depth width",
+    }
+)
 
 
 def same_spelling(name: str) -> str:
@@ -288,5 +303,6 @@ def _example(option: Any) -> str:
     choices = _choices(option)
     if choices:
         return choices[0]
-    wanted = {int: "4", float: "0.5"}.get(_element_type(option))
-    return wanted or {"INT...": "4 8", "NUMBER...": "0.5 1", "0|1...": "1"}.get(option.metavar or "", "VALUE")
+    number = {int: "4", float: "0.5"}.get(_element_type(option))
+    metavar = option.metavar or "VALUE"
+    return number or _EXAMPLES.get(metavar) or metavar.removesuffix("...").partition("|")[0]

@@ -56,7 +56,7 @@ class AskedSweep(OptionGroup):
     preset: str | None = option(
         None,
         panel=SWEEP,
-        metavar="NAME",
+        metavar="PRESET",
         help="A sweep file that comes with hlbq, instead of your own. List them: hlbq preset",
     )
     sweep: SweepOptions

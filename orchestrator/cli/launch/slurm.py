@@ -37,7 +37,7 @@ class JobOptions(OptionGroup):
     partition: str = option("", help="The partition (default: the cluster's).")
     account: str = option("", help="The account that pays (default: yours).")
     sbatch: tuple[str, ...] = option(
-        (), help="More parameters of sbatch, without dashes: qos=high exclusive.", metavar="NAME=VALUE..."
+        (), help="More parameters of sbatch, without dashes: qos=high exclusive.", metavar="PARAMETER..."
     )
     setup: tuple[str, ...] = option(
         (), help="Shell lines that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."

@@ -8,6 +8,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.cli.main import run_program
 from orchestrator.cli.option_groups import OptionGroup, grouped, option
 from orchestrator.cli.parsing import TOGETHER, VariadicCommand
 from orchestrator.errors import UsageError
@@ -181,3 +182,20 @@ def test_an_option_that_two_groups_declare_is_one_option() -> None:
 
     _run(command, "--name both")
     assert seen == ["both", "both"]
+
+
+@pytest.mark.parametrize(
+    ("words", "example"),
+    [
+        ("plot f.png --final", "--final depth"),
+        ("plot f.png --heatmap", "--heatmap depth width"),
+        ("compare --baseline", "--baseline depth=4"),
+        ("compare --goal", "--goal lower"),
+        ("status --tag", "--tag TAG"),
+    ],
+)
+def test_an_option_without_a_value_is_shown_with_one_that_it_takes(
+    words: str, example: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(words.split()) == 2
+    assert capsys.readouterr().err.endswith(f"For instance: {example}\n")
