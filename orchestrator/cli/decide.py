@@ -89,6 +89,8 @@ def extend(
             return
         note_left_out(addition.plan)
         added = addition.apply(store, sweep)
+        if added:
+            suggest("train what was added: hlbq worker", store)
     counts = {"added": added, "new_arms": addition.new_arms, "left_out": len(addition.plan.left_out)}
     print_result({"sweep": sweep, **counts}, f"sweep {sweep}: {counted(added, 'run')} added ({arms})", as_json=as_json)
 

@@ -92,9 +92,8 @@ def run(
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished > held:
-        note(
-            f"{counted(unfinished - held, 'run')} left; resume: hlbq worker{store.location.option} --sweep {stored.id}"
-        )
+        resume = f"hlbq worker{store.location.option} {shlex.join([*where.to_words(), '--sweep', str(stored.id)])}"
+        note(f"{counted(unfinished - held, 'run')} left; resume: {resume}")
     if interrupted:
         raise typer.Exit(130)
     say_verdicts(database, stored)

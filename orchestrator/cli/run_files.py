@@ -15,6 +15,7 @@ import typer
 from hlbgpt_core.points import BEST_CHECKPOINT
 from orchestrator.cli.common import DatabaseOption, JsonOption, RunArgument, StateDirOption, find_run
 from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import note
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded, open_to_read
 from orchestrator.files.state_folder import state_folder
@@ -116,6 +117,8 @@ def copy_to_stdout(path: Path, run: RunRecord) -> None:
     try:
         with io.TextIOWrapper(open_to_read(path), encoding="utf-8", errors="replace") as log:
             shutil.copyfileobj(log, sys.stdout)
+            if not log.tell():
+                note(f"the trainer of run {run.id} has printed nothing in this attempt")
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"the log of run {run.id} is not here: {path}",

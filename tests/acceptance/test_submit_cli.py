@@ -238,6 +238,9 @@ def test_cancel_and_retry_name_the_count_and_want_a_yes(hlbq: Hlbq) -> None:
     assert hlbq("cancel --sweep 1 --yes").out == "2 runs cancelled\n"
     assert hlbq("retry --where seed=101 seed=102 --yes").out == "2 runs back in the queue\n"
     assert [run.state for run in runs_of()] == [State.CANCELLED, State.PENDING, State.PENDING]
+    none = hlbq("retry --run 2 3")
+    assert none.out == "0 runs back in the queue\n"
+    assert none.err == "nothing to retry: 2 pending. It changes runs that are failed or cancelled.\n"
 
 
 @pytest.mark.parametrize("command", ["cancel", "pause", "unpause", "retry"])
@@ -259,7 +262,8 @@ def test_pause_and_unpause(hlbq: Hlbq) -> None:
 
 def test_extend_adds_seeds_to_every_arm_and_arms_with_every_seed(hlbq: Hlbq) -> None:
     hlbq("submit --num_heads 1 3 --num_runs 2 --seed 10")
-    assert hlbq("extend 1 --num_heads 6").out == "sweep 1: 2 runs added (1 new arm)\n"
+    done = hlbq("extend 1 --num_heads 6")
+    assert done.out == "sweep 1: 2 runs added (1 new arm)\n" and done.err == "train what was added: hlbq worker\n"
     assert hlbq("extend 1 --num-runs 3").out == "sweep 1: 3 runs added (0 new arms)\n"
     assert hlbq("extend 1 --num_runs 3").out == "sweep 1: 0 runs added (0 new arms)\n"
     found = {(run.settings["num_heads"], run.seed, run.run_num) for run in runs_of()}
@@ -342,6 +346,9 @@ def test_a_failed_run_shows_its_error_and_its_log(hlbq: Hlbq) -> None:
     assert hlbq("logs 1").out == "what the trainer said\n"
     assert hlbq("logs 1 --attempt 1").out == "what the trainer said\n"
     assert "no attempt 2" in hlbq("logs 1 --attempt 2").err
+    next(Path("hlbq.db.state").glob("logs/*/*.log")).write_text("")
+    quiet = hlbq("logs 1")
+    assert (quiet.code, quiet.out) == (0, "") and "run 1 has printed nothing" in quiet.err
     missing = hlbq("logs 1 --state_dir elsewhere")
     assert missing.code == 2
     assert "--state_dir" in missing.err

@@ -120,3 +120,11 @@ def test_lines_of_json_that_are_no_rows_are_no_table(hlbq: Hlbq) -> None:
     for text in (json.dumps({"name": 1}), "[1]", "{", "\x00"):
         Path("t.jsonl").write_text(f"{text}\n")
         assert hlbq(f"{RUN} -o t.jsonl").code == 2
+
+
+def test_the_way_to_resume_names_what_the_workers_were_given(hlbq: Hlbq) -> None:
+    done = hlbq("run --db own.db --num_runs 2 --device cpu --threads 2 --state_dir 'my files'")
+    assert (
+        "1 run left; resume: hlbq worker --db own.db --device cpu --threads 2 --state_dir 'my files' --sweep 1"
+        in done.err
+    )
