@@ -9,7 +9,7 @@ from orchestrator.comparison.measuring.groups import TargetTimes
 from orchestrator.comparison.measuring.measures import number_text
 from orchestrator.comparison.reporting import verdict_words as words
 from orchestrator.comparison.results import Comparison
-from orchestrator.comparison.statistics import Interval
+from orchestrator.comparison.statistics import ALPHA, Interval
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, measured_text, short_count
 from orchestrator.wording.tables import TextTable
@@ -217,4 +217,7 @@ def _interval(interval: Interval | None, *, signed: bool = False) -> str:
 def _p_value(p: float | None) -> str:
     if p is None:
         return ""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    if p < 0.001:
+        return "<0.001"
+    text = f"{p:.3f}"
+    return f">{text}" if p > ALPHA >= float(text) else text  # it is not below ALPHA, so it must not look so
