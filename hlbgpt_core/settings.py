@@ -325,7 +325,7 @@ _TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 def unknown_setting(name: str) -> SettingsError:
     """The error for an unknown setting, with the nearest name."""
     nearest = difflib.get_close_matches(name.replace("-", "_"), specs(), n=1)
-    hint = f"Did you mean '{nearest[0]}'?" if nearest else "See docs/settings.md for all names."
+    hint = f"Did you mean '{nearest[0]}'?" if nearest else "See all names: hlbq submit --help"
     return SettingsError(f"there is no setting '{name}'", hint)
 
 
@@ -411,4 +411,5 @@ _CONVERTERS: Mapping[type, Callable[[SettingSpec, Any], Any]] = {
 
 
 def _wrong_type(spec: SettingSpec, value: Any, wanted: str) -> SettingsError:
-    return SettingsError(f"{spec.name}: '{value}' is not {wanted}", f"Use {wanted}, for instance {spec.default}.")
+    example = "4" if spec.default == -1 else f"{spec.default}"  # -1 stands for none given
+    return SettingsError(f"{spec.name}: '{value}' is not {wanted}", f"Use {wanted}, for instance {example}.")

@@ -173,7 +173,10 @@ def absolute_dataset(dataset: str) -> str:
     name = parse_dataset(dataset)
     if name.kind != "text":
         return dataset
-    return f"text:{_named_path(name.target)}"
+    path = _named_path(name.target)
+    if not (_exists(path) or Path(name.target).is_absolute() or name.target.startswith("~")):
+        path = Path(glob.escape(str(Path.cwd())), name.target)  # of a glob, the part that was typed alone is one
+    return f"text:{path}"
 
 
 def local_splits(name: DatasetName) -> LocalSplits:

@@ -13,7 +13,10 @@ from hlbgpt_core.points import Point, Split
 from hlbgpt_core.training.training_step import Evaluation, StepRecord, Trainer
 
 # Metrics of one's own would stand under the same names in tables: with the split before them, or without it.
-_TAKEN = frozenset(field.name for field in fields(Point)) | {"run_id", "tokens", "bytes"}
+_TAKEN = frozenset(field.name for field in fields(Point)) | {
+    *("run_id", "tokens", "bytes"),
+    *("code", "git_commit", "recorded_at"),  # of --layout points
+}
 
 
 class PointMaker:

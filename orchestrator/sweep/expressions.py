@@ -109,7 +109,7 @@ def _check_names(text: str, tree: ast.expr) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id not in known:
             near = difflib.get_close_matches(node.id, known, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else "See docs/settings.md for all names; quote texts: 'gpt2'."
+            hint = f"Did you mean '{near[0]}'?" if near else "See all names: hlbq submit --help; quote texts: 'gpt2'."
             raise PlanError(f"--where '{_short(text)}': there is no setting '{node.id}'", hint)
 
 

@@ -46,6 +46,8 @@ def test_a_value_at_its_default_changes_no_key() -> None:
         ({"lr_mult": "1e400"}, "not a finite number"),
         ({"num_heads": 0}, "too small"),
         ({"depth": 2.5}, "not a whole number"),
+        ({"depth": "x"}, "for instance 4."),
+        ({"lr_mult": "x"}, "for instance 2.62."),
         ({"position_distance": "exakt"}, "Did you mean 'exact'"),
     ],
 )

@@ -169,7 +169,7 @@ def test_extra_metrics_land_in_every_point() -> None:
     assert all(point.extra["embedding_norm"] > 0 for point in reporter.points)
 
 
-@pytest.mark.parametrize("name", ["loss", "grad_norm", "lr_decay", "tokens", "run_id"])
+@pytest.mark.parametrize("name", ["loss", "grad_norm", "lr_decay", "tokens", "run_id", "git_commit", "recorded_at"])
 def test_a_metric_of_one_s_own_can_not_have_the_name_of_another(name: str) -> None:
     with pytest.raises(HlbqError, match=f"extra_metrics returns '{name}'"):
         trained(small_settings(max_steps=2), metrics=lambda moment: {name: 1.0})

@@ -138,6 +138,10 @@ def test_a_glob_works_in_a_folder_whose_name_looks_like_one(tmp_path: Path, monk
     (tmp_path / "[x]" / "a.txt").write_text("some words")
     monkeypatch.chdir(tmp_path / "[x]")
     assert splits_of("text:*.txt").train[0].path == tmp_path / "[x]" / "a.txt"
+    stored = [absolute_dataset(f"text:{path}") for path in ("*.txt", "../[[]x]/a.txt", "a.txt")]
+    monkeypatch.chdir(tmp_path)
+    for dataset in stored:
+        assert splits_of(dataset).train[0].path.samefile(tmp_path / "[x]" / "a.txt")
 
 
 def test_the_rooms_that_submit_reads_load_the_standard_library_alone() -> None:
