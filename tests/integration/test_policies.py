@@ -1,5 +1,6 @@
 """Policies in the store and the steps that the reconciler takes, on both databases."""
 
+import contextlib
 import json
 import random
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
@@ -21,7 +22,7 @@ from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.rendering import verdict_sentences
 from orchestrator.comparison.results import compare
 from orchestrator.comparison.statistics import paired_difference
-from orchestrator.errors import ExportError, PlanError, UsageError
+from orchestrator.errors import DatabaseBusyError, ExportError, PlanError, UsageError
 from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import declared_for_sweep, with_policy
 from orchestrator.growth.reading import read_results
@@ -44,7 +45,7 @@ from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wording.numbers import duration
 from tests.dashboard_client import Client, client
 from tests.faults.harness import ask, wait_until
-from tests.store_examples import ALL, arm, ending, facts, new_sweep, point, register
+from tests.store_examples import ALL, arm, claim, ending, facts, new_sweep, point, register
 
 __all__ = ["client"]  # a fixture
 DEPTHS = (2, 4, 8)
@@ -232,6 +233,28 @@ def test_results_that_come_during_a_step_make_the_next_one_due(store: Store) -> 
     assert steps(store) and not store.due_policies()
     store.cancel(RunFilter(run_ids=(5,)), "ada")
     assert store.due_policies()
+
+
+def test_a_run_that_ends_while_a_policy_is_declared_is_a_result_for_it(store: Store) -> None:
+    """PostgreSQL's transactions do not see each other: the first step read the run as running, and none was due after
+    it. The policy waited for ever."""
+    sweep, worker = submitted(store, seeds=1), register(store)
+    new = NewPolicy(kind="decide", definition=asdict(declaration()))
+
+    def declare_meanwhile(_: object) -> None:
+        with open_store(store.location.private, mode=OpenMode.WRITE, busy_timeout_seconds=0.1) as other:
+            with contextlib.suppress(DatabaseBusyError):
+                other.declare(sweep, new)
+            steps(other)
+
+    while train_one(store, worker) != 2:
+        pass
+    last = claim(store, worker).lease
+    event.listen(store._engine, "commit", declare_meanwhile, once=True)
+    store.finish(last, ending(states.Reason.FINISHED))
+    if store.policy(sweep) is None:
+        store.declare(sweep, new)
+    assert [record.sweep_id for record in store.due_policies()] == [sweep]
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))])

@@ -12,10 +12,10 @@ from orchestrator.queue.sweeps import AGAIN, NewPolicy, PolicyRecord, PolicyStep
 from orchestrator.store.base import StoreBase, to_json
 from orchestrator.store.changing.sweeps import add_runs, insert_members, insert_policy
 from orchestrator.store.events import record_event
-from orchestrator.store.filters import WAITING, in_sweeps, one_of
+from orchestrator.store.filters import UNFINISHED, WAITING, in_sweeps, one_of
 from orchestrator.store.rows import record_of
 from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
-from orchestrator.store.working.endings import note_if_over
+from orchestrator.store.working.endings import lock_runs, note_if_over
 
 
 def has_a_policy(sweep_id: int) -> UsageError:
@@ -34,6 +34,8 @@ class PolicyStore(StoreBase):
         """
         author = self._author("user")
         with self._write() as connection:
+            # Whoever ends one of these just now does not see this policy: it must see that end in its first step.
+            lock_runs(connection, runs.c.sweep_id == sweep_id, UNFINISHED)
             earlier = connection.execute(
                 select(policies.c.id).where(policies.c.sweep_id == sweep_id, OPEN_POLICY)
             ).scalar_one_or_none()
