@@ -9,7 +9,7 @@ from orchestrator.code.archive import LARGEST_BYTES, pack, unpack
 from orchestrator.code.differences import diff_lines, diff_size
 from orchestrator.code.names import find_code, find_digest
 from orchestrator.comparison.planning import read_noise
-from orchestrator.errors import UsageError
+from orchestrator.errors import CodeNotLoadedError, UsageError
 from orchestrator.growth.by_hand import stored_arms
 from orchestrator.queue.attempts import Claim
 from orchestrator.queue.code import CodePart
@@ -105,6 +105,20 @@ def test_a_run_is_held_when_it_would_go_on_by_other_code(store: Store) -> None:
     event = store.events(run_id=1)[0]
     assert event.action == "hold" and OLD in event.why and NEW in event.why
     assert len(store.attempts(1)) == 1 and store.claim(register(store, 2), code=OLD) is None
+
+
+def test_a_run_whose_claim_was_never_heard_of_is_held_when_the_code_changes_meanwhile(store: Store) -> None:
+    """The answer to the claim was lost, hlbgpt_core was edited, the worker asked again: the run went on by new code."""
+    submit(store)
+    worker = register(store)
+    stop_at_6(store, worker)
+    claim(store, worker, code=OLD)
+    assert claim(store, worker, code=OLD).lease.fence == 2  # the same code: the same claim
+    with pytest.raises(CodeNotLoadedError):
+        store.claim(worker, code=NEW, code_loads=False)
+    assert store.claim(worker, code=NEW) is None
+    assert store.held_runs() == [(1, OLD, NEW)] and the_run(store).checkpoint == saved(6)
+    assert [attempt.reason for attempt in store.attempts(1)] == [Reason.RELEASED, Reason.RELEASED]
 
 
 @pytest.mark.parametrize("code", [OLD, ""])

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, func, or_, select, update
 
 from orchestrator.errors import CodeNotLoadedError
-from orchestrator.queue.attempts import Claim, Lease
+from orchestrator.queue.attempts import Claim, Ending, Lease
 from orchestrator.queue.code import parts_up_to
-from orchestrator.queue.states import Action, State
+from orchestrator.queue.states import Action, Reason, State
 from orchestrator.store.base import Author, StoreBase, insert_one, is_sqlite
 from orchestrator.store.code import read_same_code
 from orchestrator.store.events import record_event
@@ -20,7 +20,13 @@ from orchestrator.store.opening.identity import check_uid
 from orchestrator.store.opening.schema import REVISION_AND_UID, check_unchanged
 from orchestrator.store.rows import read_bookkeeping, read_code, run_record
 from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, policies, runs, sweeps, workers
-from orchestrator.store.working.endings import attempt_of, last_losses_from_points, note_results, one_run_row
+from orchestrator.store.working.endings import (
+    attempt_of,
+    end_attempt,
+    last_losses_from_points,
+    note_results,
+    one_run_row,
+)
 from orchestrator.store.working.workers import worker_gone
 
 HOLD = "hold"
@@ -117,11 +123,11 @@ class ClaimStore(StoreBase):
     ) -> Claim | None:
         """Take the next run by priority, then number; None where there is none to take.
 
-        A worker holds one run at a time: asked again while it holds one (because the answer to the first
-        call was lost), the same claim comes back. A run that must be trained alone is taken only while nobody else
-        trains on the device, and nothing beside it. A run that would go on from a checkpoint of other code than the
-        worker's (`code`, a digest; empty: not asked) is held as paused instead, and the next is taken;
-        `on_hold` hears of those afterwards.
+        A worker holds one run at a time: asked again while it holds one (because the answer to the first call was
+        lost), the same claim comes back, unless the code has changed since. A run that must be trained alone is taken
+        only while nobody else trains on the device, and nothing beside it. A run that would go on from a checkpoint of
+        other code than the worker's (`code`, a digest; empty: not asked) is held as paused instead, and the next is
+        taken; `on_hold` hears of those afterwards.
 
         Raises CodeNotLoadedError where a run would be held and `code` is not known to load (it may be mended, and
         nothing would be left to choose), WorkerGoneError if others took the worker for dead, DatabaseVersionError if
@@ -146,8 +152,12 @@ class ClaimStore(StoreBase):
                 raise worker_gone(worker_id)
             check_uid(worker.uid, self.location, self.uid)
             check_unchanged(worker.revision, self.location, self._schema)
+            author = self._author(worker_id=worker_id)
             if worker.held_run_id is not None:
-                return _claim_of(one_run_row(connection, worker.held_run_id))
+                held_run = one_run_row(connection, worker.held_run_id)
+                if not _other_code(connection, held_run, code):
+                    return _claim_of(held_run)
+                end_attempt(connection, held_run.id, Ending(reason=Reason.RELEASED), author)
             if worker.a_backoff_is_over:
                 _clear_backoffs(connection, asked)
             alone_ok = True
@@ -157,7 +167,6 @@ class ClaimStore(StoreBase):
                 if beside.alone:
                     return None
                 alone_ok = not beside.training
-            author = self._author(worker_id=worker_id)
             taken, held = _take(connection, _take_next(connection, sweep_ids, alone_ok), author, code)
             if held and not code_loads:
                 raise CodeNotLoadedError(f"code {code} is not loaded, so no run is held for it")
