@@ -84,6 +84,18 @@ def test_recent_endings_are_those_of_one_device_newest_first(store: Store, clock
     assert store.recent_endings("boot:2", "cuda:0", 5) == []
 
 
+def test_endings_stay_in_their_order_when_the_clock_is_set_back(store: Store, clock: VirtualClock) -> None:
+    """Three failures in a row did not set their device aside, as long as a success before them looked newer."""
+    submit(store, depths=(1, 2, 3, 4))
+    worker = register(store, 1, device="cuda:0")
+    store.finish(claim(store, worker).lease, ending(Reason.FINISHED))
+    clock.advance(-3600)
+    for _ in range(3):
+        store.finish(claim(store, worker).lease, ending(Reason.OOM))
+    found = store.recent_endings("boot:1", "cuda:0", 3)
+    assert [(one.arm_id, one.reason) for one in found] == [(number, Reason.OOM) for number in (4, 3, 2)]
+
+
 def test_a_watch_sees_its_own_host_and_an_arc_of_the_others(store: Store) -> None:
     # Numbers in steps, as many fleets leave them that started side by side: every fourth lives.
     for number in range(400):
