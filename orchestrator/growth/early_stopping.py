@@ -16,7 +16,7 @@ from orchestrator.export.metric_names import Metric, parse_metric
 from orchestrator.growth.search import MOST_SEEN, SearchPolicy, SearchState, new_study
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
-from orchestrator.queue.sweeps import PolicyRecord
+from orchestrator.queue.sweeps import SEARCH, PolicyRecord
 from orchestrator.store import Store
 from orchestrator.store.reading.curves import Curve
 from orchestrator.store.rows import read_code
@@ -99,6 +99,9 @@ def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> RungVerd
     """Whether a run whose points up to the rung are stored goes on, by what all runs had there that are stored now, on
     the same data and each by one code."""
     policy, metric = halving.policy, parse_metric(halving.policy.metric)
+    record = store.policy(run.sweep_id)
+    if record is None or record.kind != SEARCH:
+        return RungVerdict(goes_on=True, text=f"no {_place(policy, rung)}: the search was replaced; goes on")
     alike = _alike(store, run, halving)
     place = _place(policy, rung)
     if run.id not in alike:

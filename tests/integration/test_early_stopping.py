@@ -28,6 +28,7 @@ from orchestrator.plots.search_figures import search_drawings
 from orchestrator.queue.attempts import Claim
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, Retry, State
+from orchestrator.queue.sweeps import DECIDE, NewPolicy
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
 from orchestrator.status.text import state_text
@@ -324,6 +325,14 @@ def test_a_run_that_ends_before_the_word_is_completed(store: Store, tmp_path: Pa
     attempt.take(Ended(run_id=attempt.lease.run_id, fence=attempt.lease.fence, reason=Reason.FINISHED))
     attempt.write()
     assert attempt.after is not None and attempt.after.state is State.COMPLETED
+
+
+def test_a_run_goes_on_at_a_rung_once_its_search_was_replaced(store: Store, tmp_path: Path) -> None:
+    """A search that was ended by `hlbq decide --redeclare` went on to stop the runs that trained just then."""
+    attempt = attempt_at_a_rung(store, tmp_path)
+    store.declare(1, NewPolicy(kind=DECIDE, definition={}), replace=True)
+    attempt.write()
+    assert attempt.directive_at_rung() is Directive.CONTINUE
 
 
 def test_a_run_that_somebody_cancelled_at_a_rung_is_left_alone(store: Store, tmp_path: Path) -> None:
