@@ -129,9 +129,9 @@ def test_a_run_that_is_deleted_just_now_is_taken_by_no_other_sweep(url: str, bes
             [locked] = lock_runs(connection, runs.c.id == run, to_delete=True)
             other = beside(lambda: second.submit(stored_sweep(members=[run])))
             _remove(connection, runs, runs.c.id == locked)
-        other.result(60)
-        assert first.run(run) is None
-        assert run not in {one.id for one in first.runs(RunFilter(sweep_ids=(2,), with_members=True))}
+        with pytest.raises(UsageError, match="was deleted meanwhile"):
+            other.result(60)
+        assert first.run(run) is None and len(first.sweeps()) == 1
 
 
 def test_a_run_that_another_sweep_takes_just_now_is_not_deleted(url: str, beside: Any) -> None:

@@ -19,6 +19,7 @@ from orchestrator.comparison.judging.policy import ClosureReason, PolicyState, p
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.comparison.statistics import ALPHA
+from orchestrator.errors import UsageError
 from orchestrator.growth import search, searching
 from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import with_policy
@@ -276,6 +277,21 @@ def test_runs_that_exist_cost_nothing(store: Store) -> None:
     told = [event.why for event in store.events(sweep_id=longer) if event.action == SEARCH]
     assert any("completed before with the same data and code" in why for why in told)
     assert policy(store, longer, DECIDE).ended_why, "a lent arm is confirmed too"
+
+
+def test_an_arm_whose_run_is_deleted_during_the_step_that_takes_it_is_trained(store: Store) -> None:
+    """The arm stayed without a run: it was open for ever, and the search never ended."""
+    short, worker = submitted(store, trials=3), register(store)
+    train_all(store, worker)
+    longer = store.submit(prepared(trials=4).sweep)
+    assert train_one(store, worker)
+    step = searching.search_step(store, policy(store, longer.id), longer)
+    assert step.members
+    store.delete([run.id for run in store.runs(RunFilter(sweep_ids=(short,)))], "ada")
+    with pytest.raises(UsageError, match="was deleted meanwhile"):
+        store.take_step(step, "me")
+    train_all(store, worker)
+    assert policy(store, longer.id).ended_why == "all 4 arms were tried"
 
 
 def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:

@@ -30,7 +30,7 @@ def lent(store: Store) -> Store:
         store.flush(lease, points=[point(1)], facts=facts())
         store.finish(lease, ending(Reason.FINISHED))
     new = [NewRun(arm=0, run_num=3, seed=102), NewRun(arm=1, run_num=1, seed=100)]
-    store.submit(NewSweep(arms=[arm(2), arm(8)], runs=new, members=[1, 2, 3, 99], definition={"seed": 100}))
+    store.submit(NewSweep(arms=[arm(2), arm(8)], runs=new, members=[1, 2, 3], definition={"seed": 100}))
     return store
 
 
@@ -59,6 +59,13 @@ def test_what_changes_runs_and_counts_them_knows_only_the_sweeps_own(lent: Store
     assert lent.retry(WITH_MEMBERS, "user") == 2
     sweep = lent.sweep(2)
     assert sweep is not None and sum(sweep.counts.values()) == 2
+
+
+def test_a_sweep_is_not_stored_without_a_run_that_was_to_stand_for_one_of_its_own(lent: Store) -> None:
+    """It was deleted after `submit --skip_existing` had read it: the sweep lacked that seed, and nobody said so."""
+    with pytest.raises(UsageError, match="was deleted meanwhile"):
+        lent.submit(NewSweep(arms=[arm(2)], runs=[], members=[1, 99], definition={"seed": 100}))
+    assert len(lent.sweeps()) == 2
 
 
 def test_an_extension_makes_no_run_that_a_member_stands_for(lent: Store) -> None:

@@ -237,12 +237,15 @@ def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, pr
 
 
 def insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
-    """Make runs of other sweeps stand for runs that this one leaves out."""
+    """Make runs of other sweeps stand for runs that this one leaves out. Raises UsageError where one is not there any
+    more, or is deleted just now."""
     if run_ids:
-        # Those that were not deleted meanwhile, nor are just now.
         there = select(literal(sweep_id), runs.c.id).where(one_of(connection, runs.c.id, run_ids))
         there = there.with_for_update(read=True, key_share=True, of=runs)
-        connection.execute(insert(members).from_select(["sweep_id", "run_id"], there))
+        inserted = insert(members).from_select(["sweep_id", "run_id"], there).returning(members.c.run_id)
+        if len(connection.execute(inserted).all()) < len(run_ids):
+            what = "a run that was to stand for one of this sweep was deleted meanwhile; nothing was stored"
+            raise UsageError(what, "Give the same command again: that run is then trained here.")
 
 
 def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:
