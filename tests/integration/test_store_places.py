@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import event
 
 from orchestrator.errors import (
     DatabaseBusyError,
@@ -332,6 +333,21 @@ def test_a_locked_database_is_busy_and_usable_afterwards(path: Path) -> None:
     other.close()
 
 
+def test_a_log_that_a_stopped_process_holds_is_busy(path: Path) -> None:
+    """SQLite tries for ten seconds, then calls it a locking protocol: workers ended with a traceback."""
+    make(path)
+    with open_store(str(path), mode=OpenMode.WRITE) as store:
+
+        def refuse(*_: object) -> None:
+            error = sqlite_module().OperationalError("locking protocol")
+            error.sqlite_errorcode = sqlite3.SQLITE_PROTOCOL
+            raise error
+
+        event.listen(store._engine, "before_cursor_execute", refuse)
+        with pytest.raises(DatabaseBusyError, match="locked by another process"):
+            store.sweeps()
+
+
 def test_a_full_disk_is_busy_rolled_back_and_usable_afterwards(path: Path) -> None:
     with open_store(str(path), mode=OpenMode.CREATE) as store:
         submit(store)
@@ -471,6 +487,16 @@ def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(DatabaseError, match=r"pip install 'hlbq\[postgresql\]'"):
         open_store("postgresql://ada@127.0.0.1/x", mode=OpenMode.READ)
+
+
+def test_a_server_whose_disk_fails_is_busy(postgresql_server: PostgresqlServer) -> None:
+    """As SQLite's file is. Workers ended with a traceback, and their runs counted as lost."""
+    fails = "DO $$ BEGIN RAISE 'could not read block 1: Input/output error' USING ERRCODE = 'io_error'; END $$"
+    with postgresql_server.lend_database() as url, open_store(url, mode=OpenMode.CREATE) as store:
+        register(store)
+        with pytest.raises(DatabaseBusyError, match="Input/output error"), store._write() as connection:
+            connection.exec_driver_sql(fails)
+        assert len(store.workers()) == 1
 
 
 def test_a_dropped_postgresql_connection_is_busy_and_the_next_call_reconnects(

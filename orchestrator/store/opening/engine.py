@@ -159,13 +159,13 @@ def plain_errors(location: StoreLocation) -> Iterator[None]:
 
 
 # SQLite's primary result codes (sqlite.org/rescode.html): extended ones hold them in the low byte.
-_BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
+_BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 15, 26
 
 
 def _translate_sqlite(error: Any, location: StoreLocation) -> DatabaseError | None:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     name = f"the database '{location.display}'"
-    if code in (_BUSY, _LOCKED):
+    if code in (_BUSY, _LOCKED, _PROTOCOL):  # the last: a process that was stopped holds the log
         return DatabaseBusyError(f"{name} is locked by another process", "Try again; `fuser` names who has it open.")
     if code == _FULL:
         return DatabaseBusyError(f"{name} has no room: the disk is full", "Free some space, then try again.")

@@ -110,8 +110,9 @@ def _statements(location: StoreLocation) -> dict[str, int | None]:
 
 
 # PostgreSQL's SQLSTATE classes and codes (Appendix A of its manual) after which trying again may help:
-# connection, resources, operator intervention, lock not available, serialization, deadlock, idle transaction.
-_BUSY_STATES = ("08", "53", "57", "55P03", "40001", "40P01", "25P03")
+# connection, resources, operator intervention, the server's disk, lock not available, serialization, deadlock, idle
+# transaction.
+_BUSY_STATES = ("08", "53", "57", "58", "55P03", "40001", "40P01", "25P03")
 _REFUSED_STATES = ("28", "3D", "3F", "25006")
 _NO_RIGHT = "42501"
 # A number that is out of range, and a text that is not UTF-8 or has a zero byte.
