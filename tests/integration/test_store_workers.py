@@ -96,6 +96,18 @@ def test_endings_stay_in_their_order_when_the_clock_is_set_back(store: Store, cl
     assert [(one.arm_id, one.reason) for one in found] == [(number, Reason.OOM) for number in (4, 3, 2)]
 
 
+def test_arms_that_are_to_be_tried_alone_say_nothing_against_their_device(store: Store) -> None:
+    """Three slots took an arm each, and the memory held none beside the others: the worker left, and none was tried
+    alone."""
+    submit(store, depths=(1, 2, 3))
+    workers = [register(store, slot, device="cuda:0", slot=slot, slots=3) for slot in range(3)]
+    for lease in [claim(store, worker).lease for worker in workers]:
+        assert store.finish(lease, ending(Reason.OOM)).alone
+    assert store.recent_endings("boot:1", "cuda:0", 3) == []
+    store.finish(claim(store, workers[0]).lease, ending(Reason.OOM))
+    assert [one.reason for one in store.recent_endings("boot:1", "cuda:0", 3)] == [Reason.OOM]
+
+
 def test_a_watch_sees_its_own_host_and_an_arc_of_the_others(store: Store) -> None:
     # Numbers in steps, as many fleets leave them that started side by side: every fourth lives.
     for number in range(400):

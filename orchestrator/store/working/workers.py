@@ -144,12 +144,15 @@ class WorkerStore(StoreBase):
             return lose_held_runs(connection, worker_id, author, why)
 
     def recent_endings(self, host: str, device: str, count: int) -> Sequence[DeviceEnding]:
-        """How the last `count` attempts on one device of one host ended, newest first."""
+        """How the last `count` attempts on one device of one host ended, newest first. Those that ran out of memory
+        beside others are left out: their runs are tried again alone."""
+        beside_others = and_(attempts.c.reason == Reason.OOM.value, attempts.c.shared_slots > 1)
         query = (
             select(attempts.c.run_id, runs.c.arm_id, attempts.c.reason, attempts.c.error_type, attempts.c.error_message)
             .join(attempts, attempts.c.run_id == runs.c.id)
             .join(workers, workers.c.id == attempts.c.worker_id)
             .where(workers.c.host == host, workers.c.device == device, attempts.c.reason.is_not(None))
+            .where(~beside_others)
             .order_by(attempts.c.id.desc())  # by their begin: a clock may be set back
             .limit(count)
         )
