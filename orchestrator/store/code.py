@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, true, update
 
 from orchestrator.queue.code import CodeRecord, SameCode
 from orchestrator.queue.states import State
@@ -11,6 +11,7 @@ from orchestrator.store.events import record_event
 from orchestrator.store.filters import in_sweeps
 from orchestrator.store.rows import read_code, record_of
 from orchestrator.store.tables import OTHER_CODE, code, runs, same_code
+from orchestrator.store.working.endings import note_results
 
 
 def read_same_code(connection: Connection) -> SameCode:
@@ -52,7 +53,9 @@ class CodeStore(StoreBase):
             values = {"first": first, "second": second, "at": author.now, "actor": actor, "why": why}
             insert_one(connection, same_code, values, ending=UNLESS_THERE)
             record_event(connection, author, "same code", why=f"{first} {second}: {why}")
-            return _free(connection, read_same_code(connection).equal, author, "its code is now the same as {}")
+            freed = _free(connection, read_same_code(connection).equal, author, "its code is now the same as {}")
+            note_results(connection, true())  # runs that were computed by both count from now on
+            return freed
 
     def code_is_back(self, digest: str, actor: str) -> int:
         """Free runs that are held though a worker's code, `digest`, is theirs: an edit was undone. Returns how many."""

@@ -569,6 +569,20 @@ def test_a_run_of_two_codes_is_no_evidence(store: Store) -> None:
     assert not numpy.isnan(results.values[:, (0, 2)]).any()
 
 
+def test_a_policy_goes_on_once_the_codes_that_it_waits_for_are_declared_the_same(store: Store) -> None:
+    """The runs counted from then on, but no step was due: it waited until somebody extended the sweep."""
+    sweep, worker = submitted(store, declaration(futility=None)), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    with store._write() as connection:
+        two = code_json([CodePart(digest="aa", after=0), CodePart(digest="bb", after=0)])
+        connection.execute(update(runs).where(runs.c.seed >= 101).values(code=two))
+    steps(store)
+    assert not store.waiting() and not store.may_grow()
+    store.declare_same("aa", "bb", why="a test", actor="ada")
+    assert [step.sweep_id for step in steps(store)] == [sweep] and store.waiting()
+
+
 def test_runs_of_two_codes_beside_each_other_are_named_by_every_reader(store: Store) -> None:
     """As by `compare`, which warns of them; codes that people declared the same are one."""
     sweep, worker = submitted(store, declaration()), register(store)
