@@ -12,6 +12,7 @@ from orchestrator.code.archive import LARGEST_BYTES, pack
 from orchestrator.errors import CodeNotLoadedError
 from orchestrator.queue.attempts import Claim
 from orchestrator.queue.code import commit_text
+from orchestrator.queue.runs import Bookkeeping
 from orchestrator.store import Store
 from worker.trainer.blame import Blame
 from worker.trainer.messages import LoadFailed
@@ -83,6 +84,7 @@ class Claiming:
         self._kept: set[str] = set()
         self._ended_loading = 0
         self._loading_pid: int | None = None
+        self._loading_since, self._clock = 0.0, clock
 
     def waits_for_code(self) -> bool:
         """Whether the code on disk cannot be imported, so that no run is claimed."""
@@ -134,10 +136,10 @@ class Claiming:
         if not isinstance(arrival, LoadFailed | TrainerDied) or arrival.pid != self._loading_pid:
             return
         self._loading_pid = None
-        if isinstance(arrival, TrainerDied):
-            self._give_up("the trainer process ended while it loaded")
-        else:
+        if isinstance(arrival, LoadFailed):
             self.note_fault(Blame(arrival.blame), arrival.error_type, arrival.error_message)
+        elif not arrival.loaded:
+            self._give_up("the trainer process ended while it loaded")
 
     def note_fault(self, blame: Blame, error_type: str, error_message: str) -> None:
         """A trainer failed for no fault of a run: its code cannot be imported, or the host is not fit for it."""
@@ -160,7 +162,10 @@ class Claiming:
         self._faulty_code.before_start()
         try:
             self._trainers.load()
-            self._loading_pid = self._trainers.pid
+            if self._loading_pid != self._trainers.pid:
+                self._loading_pid, self._loading_since = self._trainers.pid, self._clock()
+            elif self._clock() - self._loading_since > Bookkeeping.stall_timeout_seconds:  # no run is there to say
+                self._trainers.kill()
         except TrainerStartError as error:
             self._give_up(error.message)
 
