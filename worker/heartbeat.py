@@ -134,10 +134,10 @@ class Heartbeat:
     def _execute(self, judged: Detection) -> list[RunRecord]:
         """Do what a detection says; returns the runs that came free."""
         worker = judged.worker
-        if judged.remedy is Remedy.KILL:
+        if judged.remedy is Remedy.KILL and kill_exactly(worker.identity.pid, worker.identity.start_ticks):
             self._say(f"worker {worker.id} was ended: {judged.why}")
-            kill_exactly(worker.identity.pid, worker.identity.start_ticks)
             return []
+        # One that may not be killed is another user's: the fence keeps it from writing, as one on another host.
         freed = self._store.reap(worker.id, seen_beat=worker.beat, why=judged.why)
         for run in freed:
             self._say(f"run {run.id} of worker {worker.id} is now {run.state}: {judged.why}")

@@ -241,6 +241,22 @@ def test_one_that_is_stopped_is_ended_by_workers_that_it_keeps_from_registering(
     assert stopped.wait(timeout=120) == -signal.SIGKILL
 
 
+def test_one_that_is_stopped_and_is_another_users_loses_its_run(
+    bench: Bench, stopped: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may end it: every beat said that it was ended, and its run stayed where it was."""
+    monkeypatch.setattr(signal, "pidfd_send_signal", refused)
+    bench.store.others = [worker_in(stopped, bench)]
+    while bench.clock.now < 200:
+        bench.heartbeat.judge(own_beats_commit=True)
+        bench.clock.now += 20
+    assert 8 in bench.store.reaped
+
+
+def refused(*_: object) -> None:
+    raise PermissionError
+
+
 def test_in_a_large_fleet_each_watches_a_share_and_asks_an_empty_queue_less_often(bench: Bench) -> None:
     assert bench.heartbeat.crowding == 1
     identity = WorkerIdentity(host="far", hostname="far", pid=1, start_ticks=1, device="cpu")
