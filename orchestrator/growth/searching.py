@@ -138,10 +138,10 @@ def _useless(
 
 
 def _newest_on_other_data(runs: SearchRuns) -> Sequence[RunRecord]:
-    """The runs that ended last, as far back as all are on other data than the baseline: the next would be so too. None
-    if the data on this host have changed since."""
-    ended = [(run.ended_at, run.id, run) for _, run in runs.placed if run.ended_at is not None]
-    newest = [run for *_, run in sorted(ended, reverse=True)]
+    """The newest runs that have ended, as far back as all are on other data than the baseline: the next would be so
+    too. None if the data on this host have changed since."""
+    ended = [run for _, run in runs.placed if run.ended_at is not None]
+    newest = sorted(ended, key=lambda run: run.id, reverse=True)  # not by their ends: a clock may be set back
     lost = list(itertools.takewhile(lambda run: runs.useless.get(run.id) is ArmOutcome.OTHER_DATA, newest))
     if not lost:
         return ()

@@ -20,6 +20,7 @@ from orchestrator.report.contents import read_report
 from orchestrator.store import Store
 from orchestrator.store.rows import code_json
 from orchestrator.store.tables import runs
+from tests.conftest import VirtualClock
 from tests.integration.test_search import arms_of, loss_of, policy, steps, submitted
 from tests.store_examples import ALL, ending, facts, point, register
 
@@ -54,14 +55,15 @@ def state_of(store: Store, sweep: int) -> SearchState:
     return SearchState.of(policy(store, sweep))
 
 
-@pytest.mark.parametrize("known_here", [None, OTHER])
+@pytest.mark.parametrize(("known_here", "clock_moves"), [(None, 0), (OTHER, 0), (OTHER, -3600)])
 def test_a_search_whose_data_changed_ranks_none_on_the_new_data_and_waits(
-    store: Store, monkeypatch: pytest.MonkeyPatch, known_here: str | None
+    store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, known_here: str | None, clock_moves: int
 ) -> None:
     data_here(monkeypatch, known_here)
     sweep, worker = submitted(store, trials=6), register(store)
     for fingerprint in (FIRST, FIRST):
         assert train_on(store, worker, fingerprint)
+    clock.advance(clock_moves)  # the runs on the first data looked newest, and the search went on to its end
     best = state_of(store, sweep).best_value
     while train_on(store, worker, OTHER):
         pass
