@@ -71,6 +71,12 @@ def test_an_ended_worker_leaves_no_run_behind(store: Store) -> None:
     assert store.workers(ended=True)[0].ended_why == "fell over"
 
 
+def test_a_worker_that_ends_by_what_is_no_text_is_ended_all_the_same(store: Store) -> None:
+    """Its last error may quote the bytes of a file's name."""
+    store.end_worker(register(store), "no run can be trained here: HostDataError: 'file \udcff\x00'")
+    assert store.workers(ended=True)[0].ended_why.endswith("'file ?\ufffd'") and not store.workers()
+
+
 def test_recent_endings_are_those_of_one_device_newest_first(store: Store, clock: VirtualClock) -> None:
     submit(store, depths=(1, 2, 3))
     here, elsewhere = register(store, 1, device="cuda:0"), register(store, 2, device="cuda:1")

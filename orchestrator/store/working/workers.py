@@ -25,7 +25,7 @@ from orchestrator.errors import WorkerGoneError
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.queue.workers import DeviceEnding, DeviceReading, Watch, WorkerIdentity, WorkerRecord
-from orchestrator.store.base import Author, StoreBase, is_sqlite
+from orchestrator.store.base import Author, StoreBase, is_sqlite, storable
 from orchestrator.store.events import record_event
 from orchestrator.store.opening.identity import check_uid
 from orchestrator.store.opening.schema import REVISION_AND_UID, check_unchanged
@@ -167,5 +167,5 @@ def worker_gone(worker_id: int) -> WorkerGoneError:
 
 def _end(connection: Connection, which: ColumnElement[bool], author: Author, why: str) -> bool:
     """End the row of a worker that lives; whether there was one."""
-    ended = update(workers).where(which, _LIVES).values(ended_at=author.now, ended_why=why)
+    ended = update(workers).where(which, _LIVES).values(ended_at=author.now, ended_why=storable(why))
     return connection.execute(ended).rowcount > 0
