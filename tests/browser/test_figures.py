@@ -163,6 +163,15 @@ def test_a_brush_filters_the_table_and_the_curves(figures: Served, open_tab: Ope
     expect(page.locator(".legend button")).to_have_count(6)
 
 
+def test_a_filter_may_name_any_metric_also_in_a_link(figures: Served, open_tab: OpenTab) -> None:
+    page = open_tab(figures).visit("/sweeps/1?filter=val_pplx<10")
+    expect(page.locator("table.runs tbody tr")).to_have_count(6)
+    expect(page.locator("p.problem").first).to_have_text("")
+    expect(page.locator(".legend button")).to_have_count(2)
+    page.locator("#filter").fill("train_grad_norm>1")
+    expect(page.locator("table.runs tbody tr")).to_have_count(18)
+
+
 def test_any_metric_is_an_x_of_a_run(figures: Served, open_tab: OpenTab) -> None:
     page = open_tab(figures).visit("/runs/1")
     expect(page.locator("figure .uplot").first).to_be_visible()

@@ -5,6 +5,7 @@ import { tell } from "./dialogs.js";
 import { button, el, field, fill, folded, labelledCheck, labelledSelect, pager, redrawn, setText, throttled } from "./dom.js";
 import * as format from "./format.js";
 import { csv, download } from "./saving.js";
+import { newestKey } from "./sweep_data.js";
 import * as view from "./view_state.js";
 
 const RUNS_A_PAGE = 50;
@@ -13,16 +14,19 @@ const MOMENTS = ["last", "best", "min", "max", "at"].map((moment) => [moment, mo
 const DEFAULTS = { sort: "run", page: 1 };
 
 /**
- * `onFilter(runs)` hears the runs that pass the filter; `onSelect()` that others are selected; `onValues()` that values
- * of metrics have come: of the columns, and of `wanted`, the key of another column.
+ * `onFilter(runs)` hears the runs that pass the filter, also when values of metrics have come: of the columns, of the
+ * filter, and of `wanted`, the key of another column; `onSelect()` hears that others are selected.
  */
 export class RunsTable {
-  constructor(root, sweepId, { signal, onFilter, onSelect, onValues }) {
-    Object.assign(this, { sweepId, signal, onFilter, onSelect, onValues, data: null, wanted: null });
+  constructor(root, sweepId, { signal, onFilter, onSelect }) {
+    Object.assign(this, { sweepId, signal, onFilter, onSelect, data: null, wanted: null });
     Object.assign(this, { values: new Map(), selected: new Set() });
     this.loadValues = throttled(VALUES_EVERY_MS, () => this.readValues(), signal);
     this.sort = view.read("sort", DEFAULTS.sort);
-    const filter = view.filterBox("Filter runs", "depth=4 state=failed val_loss<3.5", () => this.narrow());
+    const filter = view.filterBox("Filter runs", "depth=4 state=failed val_loss<3.5", () => {
+      this.narrow(1);
+      this.askValues();
+    });
     this.filterBox = filter.control;
     this.problem = el("p", { class: "problem", role: "status" });
     this.told = el("p", { class: "faint", role: "status" });
@@ -59,9 +63,8 @@ export class RunsTable {
       // Another database may stand where the first one did, with fewer runs.
       this.selected = new Set([...this.selected].filter((id) => data.runs.has(id)));
     }
-    this.update();
+    this.narrow();
     this.askValues();
-    this.onFilter(this.found.runs, Boolean(this.filterBox.value.trim()));
   }
 
   /** Take the columns that the address names. */
@@ -101,7 +104,9 @@ export class RunsTable {
   }
 
   valueKeys() {
-    return [...this.columns.map((column) => column.key), this.wanted].filter((key) => key?.includes("~"));
+    const filtered = Object.keys(this.data.metrics).filter((name) => this.filterBox.value.includes(name));
+    const keys = [...this.columns.map((column) => column.key), ...filtered.map(newestKey), this.wanted];
+    return [...new Set(keys)].filter((key) => key?.includes("~"));
   }
 
   askValues() {
@@ -120,8 +125,7 @@ export class RunsTable {
         if (!this.values.has(key)) tell(`${error.message} ${error.hint ?? ""}`, true);
         this.values.set(key, this.values.get(key) ?? new Map());
       }
-      this.update();
-      this.onValues();
+      this.narrow();
     }
   }
 
@@ -136,8 +140,8 @@ export class RunsTable {
     this.filterBox.dispatchEvent(new Event("input"));
   }
 
-  narrow() {
-    this.update(1);
+  narrow(page) {
+    this.update(page);
     this.onFilter(this.found.runs, Boolean(this.filterBox.value.trim()));
   }
 

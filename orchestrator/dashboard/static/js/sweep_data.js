@@ -50,7 +50,8 @@ export class SweepData {
       })),
       ...ownColumns(this),
     ];
-    this.readers = new Map(this.columns.map((column) => [column.key, column.read]));
+    const metrics = Object.keys(this.metrics).map((name) => [name, this.newest(name)]);
+    this.readers = new Map([...metrics, ...this.columns.map((column) => [column.key, column.read])]);
     this.readers.set("reason", (run) => run.reason);
     this.readers.set("paused", (run) => String(run.paused));
   }

@@ -61,7 +61,6 @@ export class SweepPage extends LivePage {
     this.table = new RunsTable(table, this.id, {
       onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed),
       onSelect: () => this.tellAim(),
-      onValues: () => this.showAxes(),
       signal: this.signal,
     });
     this.beside = el("a", { hidden: true }, "Show the selected runs side by side");
@@ -90,7 +89,7 @@ export class SweepPage extends LivePage {
       area.panel,
     );
     const { axes } = this.server;
-    this.curves = new CurvesPanel(curves, this.id, { axes, signal: this.signal, onMetric: () => this.updatePanel() });
+    this.curves = new CurvesPanel(curves, this.id, { axes, signal: this.signal, onMetric: () => this.askPanel() });
     this.shown = oneAtATime(this.signal);
     area.start();
   }
@@ -128,7 +127,7 @@ export class SweepPage extends LivePage {
     };
     this.showing = kinds[key]?.() ?? null;
     this.panelBox.hidden = key === "runs";
-    if (this.table.data) this.updatePanel();
+    this.askPanel();
   }
 
   update() {
@@ -155,20 +154,22 @@ export class SweepPage extends LivePage {
     this.updatePanel();
   }
 
-  updatePanel() {
-    const { metric } = this.curves;
-    if (this.tab === "comparison") this.showing.show(this.data, metric);
-    if (this.tab !== "parallel" && this.tab !== "final") return;
-    this.table.wanted = newestKey(metric);
+  /** Another panel, or another metric: ask for what it shows. */
+  askPanel() {
+    this.table.wanted = this.tab === "parallel" || this.tab === "final" ? newestKey(this.curves.metric) : null;
+    if (!this.table.data) return;
     this.table.askValues();
-    this.data.readers.set(metric, this.data.newest(metric));
-    this.showAxes();
+    this.updatePanel();
+  }
+
+  updatePanel() {
+    if (this.tab === "comparison") this.showing.show(this.data, this.curves.metric);
+    else if (this.tab !== "runs") this.showAxes();
   }
 
   /** Settings and metric by run, of the filtered runs that have a final value or go on; of those that diverged, it is
    * null. */
   showAxes() {
-    if (this.tab !== "parallel" && this.tab !== "final") return;
     const { settings, metrics } = this.data;
     const { metric } = this.curves;
     const newest = this.data.newest(metric);
