@@ -26,6 +26,7 @@ from orchestrator.store import Store
 from orchestrator.store.known import known_run
 from orchestrator.store.reading.curves import CURVE_COLUMNS, Curve
 from orchestrator.sweep.options import repeat_command, value_text
+from orchestrator.wording.commands import naming_database
 
 MOST_EVENTS = 200
 MOST_ENDED_WORKERS = 100
@@ -80,7 +81,7 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
         "changed": {name: setting_text(value) for name, value in changed.items()},
         "settings": {name: setting_text(value) for name, value in run.settings.items() if name not in changed},
         "facts": {name: setting_text(value) for name, value in run.facts.items()},
-        "repeat": repeat_command(run.settings, run.seed),
+        "repeat": naming_database(repeat_command(run.settings, run.seed), store.location.option),
         "attempts": [_attempt_words(number, one) for number, one in enumerate(attempts, start=1)],
         "events": [event_words(event) for event in store.events(run_id=run.id, limit=MOST_EVENTS)],
     }
@@ -192,7 +193,7 @@ def comparison_words(
             {"title": table.title, "headers": list(table.headers), "rows": [list(row) for row in table.rows]}
             for table in tables(found)
         ],
-        "sentences": sentences(found),
+        "sentences": sentences(found, extend_options=store.location.option),
     }
 
 

@@ -71,7 +71,7 @@ class Dashboard:
         }
         posts = {"control": self._change, "control/count": self._count, "labels": self._label}
         for method, handlers in (("GET", gets), ("POST", posts)):
-            routes += [Route(f"/api/{path}", _answering(own), methods=[method]) for path, own in handlers.items()]
+            routes += [Route(f"/api/{path}", self._answering(own), methods=[method]) for path, own in handlers.items()]
         app = Starlette(
             routes=[*routes, Mount("/static", StaticFiles(directory=STATIC))],
             lifespan=self._lifespan,
@@ -113,7 +113,8 @@ class Dashboard:
     async def _about(self, request: Request) -> Response:
         axes = {axis: axis_label(axis) for axis in Axis}
         read_only = bool(self.database.why_read_only)
-        return _json({"database": self.database.display, "read_only": read_only, "axes": axes})
+        place = {"database": self.database.display, "option": self.database.option}
+        return _json({**place, "read_only": read_only, "axes": axes})
 
     async def _overview(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.feed.pages.overview))
@@ -190,6 +191,18 @@ class Dashboard:
 
         return _json(await run_in_threadpool(apply))
 
+    def _answering(self, handler: Handler) -> Handler:
+        """`handler` with the project's errors as answers."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except HlbqError as error:
+                status = 503 if isinstance(error, DatabaseError) else 404 if isinstance(error, NotThereError) else 400
+                return _json(problem_words(error, self.database.option), status=status)
+
+        return answer
+
     def _reading(self, read: Read) -> Handler:
         async def handler(request: Request) -> Response:
             def reading() -> Any:
@@ -220,19 +233,6 @@ def _compare(store: Store, request: Request) -> Any:
 def _run_curves(store: Store, request: Request) -> Any:
     asked, weight = request.query_params, read_weight(request.query_params.get("smooth", "0"))
     return answers.run_curves(store, request.path_params["number"], asked.get("x", "steps"), weight)
-
-
-def _answering(handler: Handler) -> Handler:
-    """`handler` with the project's errors as answers."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except HlbqError as error:
-            status = 503 if isinstance(error, DatabaseError) else 404 if isinstance(error, NotThereError) else 400
-            return _json(problem_words(error), status=status)
-
-    return answer
 
 
 def _json(value: Any, status: int = 200) -> Response:

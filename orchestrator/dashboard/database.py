@@ -30,7 +30,7 @@ class Database:
         # Why this program can no longer read it, for good.
         self.unusable: DatabaseError | None = None
         self._file = file_identity(self._store.location.path)
-        self.display = self._store.location.display
+        self.display, self.option = self._store.location.display, self._store.location.option
         self.path, self.names = self._store.location.path, self._store.location.names
         # Grows with every file that takes the place of the first: all that was read before is then void.
         self.generation = 0

@@ -65,5 +65,5 @@ def _diff(store: Store, first: RunRecord, second: RunRecord) -> Mapping[str, Any
         return {"title": title, "lines": [], "problem": "the database does not hold the sources of both"}
     lines = list(diff_lines(before, after))
     left_out = len(lines) - MOST_DIFF_LINES
-    problem = f"{left_out} more lines: hlbq code diff {first.id} {second.id}" if left_out > 0 else ""
-    return {"title": title, "lines": lines[:MOST_DIFF_LINES], "problem": problem}
+    problem = f"{left_out} more lines: hlbq code diff{store.location.option} {first.id} {second.id}"
+    return {"title": title, "lines": lines[:MOST_DIFF_LINES], "problem": problem if left_out > 0 else ""}

@@ -305,7 +305,7 @@ def test_a_run_has_curves_of_all_metrics_and_its_whole_story(demo: Served, open_
     expect(page.locator("figure")).to_have_count(10)
     assert page.locator("figure figcaption").all_inner_texts()[:3] == ["loss (nats per byte)", "accuracy", "perplexity"]
     assert pixels(page, "figure .uplot canvas") > 300
-    expect(page.locator(".command pre")).to_contain_text("hlbq submit --depth 2 --width 128")
+    expect(page.locator(".command pre")).to_contain_text(f"hlbq submit --db {demo.db} --depth 2 --width 128")
     expect(page.get_by_role("region", name="Attempts")).to_contain_text("finished")
     expect(page.get_by_role("region", name="Events")).to_contain_text("claim")
     expect(page.locator(".settings").first).to_contain_text("pystdlib")
@@ -424,8 +424,8 @@ def test_an_open_list_of_metrics_is_left_alone(demo: Served, open_tab: OpenTab) 
 def test_an_empty_database_says_what_to_type(empty: Served, open_tab: OpenTab) -> None:
     tab = open_tab(empty)
     tab.expected = ("404",)
-    expect(tab.visit("/").get_by_text("hlbq submit")).to_be_visible()
-    expect(tab.visit("/workers").get_by_text("hlbq worker", exact=True)).to_be_visible()
+    expect(tab.visit("/").get_by_text(f"hlbq submit --db {empty.db}")).to_be_visible()
+    expect(tab.visit("/workers").get_by_text(f"hlbq worker --db {empty.db}", exact=True)).to_be_visible()
     expect(tab.visit("/sweeps/1").get_by_text("there is no sweep 1")).to_be_visible()
     expect(tab.visit("/runs/1").get_by_text("there is no run 1")).to_be_visible()
     expect(tab.visit("/nothing").get_by_text("There is no such page")).to_be_visible()

@@ -25,6 +25,7 @@ from orchestrator.queue.states import Reason
 from orchestrator.queue.sweeps import NewArm, NewSweep
 from orchestrator.store import Store, open_store
 from orchestrator.store.opening.engine import OpenMode
+from orchestrator.store.opening.location import parse_location
 from tests.command_line import hlbq_in
 from tests.dashboard_client import ARMS, Client, client, plain
 from tests.sample_sweep import received, register, sample_point, sample_points, submit_sweep, work
@@ -289,6 +290,18 @@ def test_a_column_has_the_last_best_least_or_greatest_value_or_that_at_a_step(cl
     assert client.get(f"{asked}never", status=400)["error"] == "there is no moment 'never'"
 
 
+def test_commands_to_type_name_the_database_that_is_shown(client: Client, store: Store, location: str) -> None:
+    option = parse_location(location).option
+    submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=[1, 2, 3], with_baseline=True)
+    worker = register(store)
+    for number in range(6):
+        work(store, worker, sample_points(4, start=5 + number % 2 + number / 100))
+    assert client.get("about")["option"] == option
+    assert client.get("runs/1")["repeat"].startswith(f"hlbq submit{option} --depth 2")
+    assert client.get("sweeps/9", status=404)["hint"] == f"See what there is: hlbq status{option} --all"
+    assert f"next: hlbq extend 1 --num_runs 5{option}" in client.get("sweeps/1/comparison")["sentences"]
+
+
 def test_a_run_has_all_its_metrics_its_story_and_its_command(client: Client, store: Store) -> None:
     submit_sweep(store, ARMS, seeds=[100], name="demo")
     worker = register(store)
@@ -297,7 +310,7 @@ def test_a_run_has_all_its_metrics_its_story_and_its_command(client: Client, sto
     run = client.get("runs/1")
     assert (run["state"], run["reason"], run["sweep_name"]) == ("failed", "diverged", "demo")
     assert run["changed"]["width"] == "128" and "width" not in run["settings"]
-    assert run["facts"]["device"] == "cpu" and run["repeat"].startswith("hlbq submit --depth 2")
+    assert run["facts"]["device"] == "cpu" and "--depth 2" in run["repeat"]
     assert run["attempts"][0]["traceback"] == "Traceback ..." and run["attempts"][0]["error"] == "it broke"
     assert [event["action"] for event in run["events"]] == ["fail", "claim"]
     metrics = client.get("runs/1/curves?x=tokens")["metrics"]

@@ -74,7 +74,7 @@ class Feed:
             found = await run_in_threadpool(self.pages.refresh, topics)
         except DatabaseError as error:
             self._away = True
-            self._tell_all(encoded_event("trouble", problem_words(error)))
+            self._tell_all(encoded_event("trouble", problem_words(error, self.pages.database.option)))
             return
         except Exception:  # a bug must not stop the refreshes of all pages
             self._away = True

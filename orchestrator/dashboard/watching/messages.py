@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.wording.commands import naming_database
 
 
-def problem_words(error: HlbqError) -> Mapping[str, str]:
-    """What pages tell of an error."""
-    return {"error": error.message, "hint": error.hint}
+def problem_words(error: HlbqError, database_option: str) -> Mapping[str, str]:
+    """What pages tell of an error; commands in it name the database by `database_option`."""
+    return {"error": error.message, "hint": naming_database(error.hint, database_option)}
 
 
 def encoded(value: Any) -> bytes:

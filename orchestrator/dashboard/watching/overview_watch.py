@@ -19,6 +19,7 @@ from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.reading import MOST_SWEEPS_LISTED
 from orchestrator.status.time_left import hours_spent, seconds_left
 from orchestrator.store import Store
+from orchestrator.wording.commands import naming_database
 
 MOST_SWEEPS = 500
 NEWEST_EVENTS = 15
@@ -123,7 +124,8 @@ def _verdict(store: Store, sweep: SweepRecord) -> str:
     record = store.policy(sweep.id)
     if record is not None:
         lines = standing_lines(standing_of(store, record), with_arms=False)
-        return "; ".join(line.strip().removeprefix(f"sweep {sweep.id}: ") for line in lines)
+        told = "; ".join(line.strip().removeprefix(f"sweep {sweep.id}: ") for line in lines)
+        return naming_database(told, store.location.option)
     if sum(sweep.counts.values()) > MOST_RUNS_COMPARED:
         return ""
     try:

@@ -144,7 +144,7 @@ class Pages:
                 else:
                     message = self._once(topic, self._small_content(store, kind, number))
             except NotThereError as error:  # most likely deleted while its page was open
-                message = self._once(topic, encoded_event("trouble", problem_words(error)))
+                message = self._once(topic, encoded_event("trouble", problem_words(error, self.database.option)))
             if message is not None:
                 found[topic] = message
         for sweeps, watch in list(self._watches.items()):
@@ -192,7 +192,7 @@ class Pages:
             except NotThereError:
                 return None
             except DatabaseError as error:
-                return encoded_event("trouble", problem_words(error))
+                return encoded_event("trouble", problem_words(error, self.database.option))
             watch = self._watches.get(read_sweeps(number))
             if watch is None or watch.epoch != epoch:
                 return encoded_event("reload", {})

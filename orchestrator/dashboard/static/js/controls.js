@@ -20,13 +20,13 @@ const ACTIONS = [
  * if it is given: { sweep or run, name (of sweeps), tags, note }; `onLabelled()` hears that it was. `update()` lets those
  * buttons be pressed that have something to do.
  */
-export function controlRow(isReadOnly, { target, aim = null, labels, onLabelled }) {
-  if (isReadOnly) {
+export function controlRow(server, { target, aim = null, labels, onLabelled }) {
+  if (server.read_only) {
     return { root: el("p", { class: "faint" }, "Read-only: nothing can be changed from here."), update() {} };
   }
   const buttons = ACTIONS.map((action) => {
     const attributes = { class: action.danger ? "danger" : "", "data-action": action.name };
-    return button(action.text, () => act(action, target()), attributes);
+    return button(action.text, () => act(action, target(), server), attributes);
   });
   const update = () => {
     const { of } = target();
@@ -44,12 +44,12 @@ export function controlRow(isReadOnly, { target, aim = null, labels, onLabelled 
   return { root: el("div", { class: "row act" }, aim, group, editing), update };
 }
 
-async function act(action, target) {
+async function act(action, target, server) {
   const asked = { action: action.name, sweeps: target.sweeps, runs: target.runs };
   try {
     const { count } = await post("control/count", asked);
     if (!count) {
-      const retried = "failed or cancelled (stopped early: hlbq retry --reason pruned)";
+      const retried = `failed or cancelled (stopped early: hlbq retry${server.option} --reason pruned)`;
       const wanted = action.name === "retry" ? retried : "pending or running";
       tell(`Nothing to do: of ${target.words} no run is ${wanted}.`);
       return;

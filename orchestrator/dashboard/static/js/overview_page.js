@@ -64,7 +64,7 @@ export class OverviewPage extends LivePage {
 
   draw({ sweeps, sweeps_left_out: leftOut, workers, events }) {
     if (!sweeps.length) {
-      const command = el("code", {}, "hlbq submit --depth 4 8 --num_runs 3");
+      const command = el("code", {}, `hlbq submit${this.server.option} --depth 4 8 --num_runs 3`);
       fill(this.content, el("p", { class: "empty" }, "No sweeps yet. Submit one: ", command));
       return;
     }

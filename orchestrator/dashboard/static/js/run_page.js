@@ -59,7 +59,7 @@ export class RunPage extends LivePage {
     const ownTags = ({ tags, sweep_tags: others }) => tags.filter((tag) => !others.includes(tag));
     const labels = () => ({ run: run.id, tags: ownTags(this.run), note: this.run.note });
     const onLabelled = () => this.reload();
-    this.controls = controlRow(this.server.read_only, { target, labels, onLabelled });
+    this.controls = controlRow(this.server, { target, labels, onLabelled });
     const devices = new DeviceCharts(`runs/${run.id}/devices`, {
       signal: this.signal,
       isLive: () => this.run.state === "running",
@@ -160,7 +160,8 @@ export class RunPage extends LivePage {
     try {
       const { text, left_out: leftOut, problem } = await get(`runs/${this.id}/log`, this.signal);
       const atEnd = this.logText.scrollHeight - this.logText.scrollTop - this.logText.clientHeight < 40;
-      const cut = leftOut && `The end of the log; the first ${bytes(leftOut)} are left out: hlbq logs ${this.id}`;
+      const all = `hlbq logs${this.server.option} ${this.id}`;
+      const cut = leftOut && `The end of the log; the first ${bytes(leftOut)} are left out: ${all}`;
       setText(this.logNote, problem || cut || (text ? "" : "Nothing was printed."));
       setText(this.logText, text);
       // A trainer prints its traceback: it need not stand there twice.

@@ -25,13 +25,12 @@ export function csv(rows) {
 export function saveMenu(figure) {
   const kinds = [["", "Save as"], ["png", "PNG"], ["svg", "SVG"], ["csv", "CSV"]];
   const options = kinds.map(([value, text]) => el("option", { value }, text));
-  const save = () => {
+  const save = ({ target }) => {
     const found = figure();
-    if (found && select.value) saveFigure(select.value, found);
-    select.value = "";
+    if (found && target.value) saveFigure(target.value, found);
+    target.value = "";
   };
-  const select = el("select", { class: "save", "aria-label": "Save the figure as", on: { change: save } }, options);
-  return select;
+  return el("select", { class: "save", "aria-label": "Save the figure as", on: { change: save } }, options);
 }
 
 function saveFigure(kind, { name, width, height, draw, rows }) {

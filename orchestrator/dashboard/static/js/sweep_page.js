@@ -65,7 +65,7 @@ export class SweepPage extends LivePage {
     });
     this.beside = el("a", { hidden: true }, "Show the selected runs side by side");
     this.aim = el("span", { class: "faint" });
-    this.controls = controlRow(this.server.read_only, {
+    this.controls = controlRow(this.server, {
       aim: this.aim,
       target: () => this.target(),
       labels: sweeps.length === 1 && (() => ({ ...this.data.sweeps[0], sweep: this.data.sweeps[0].id })),

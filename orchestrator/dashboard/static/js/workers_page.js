@@ -32,7 +32,7 @@ export class WorkersPage extends LivePage {
     fill(this.content,
       live.length
         ? plainTable("Live workers", headers, live.map(liveRow))
-        : el("p", { class: "empty" }, "No worker is running. Start one: ", el("code", {}, "hlbq worker")),
+        : el("p", { class: "empty" }, "No worker is running. Start one: ", el("code", {}, `hlbq worker${this.server.option}`)),
       past.length ? el("h2", {}, "Ended") : null,
       past.length
         ? plainTable("Ended workers", ["worker", "host", "device", "started", "ended", "why"], past.map(pastRow))
