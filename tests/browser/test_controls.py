@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import OpenTab, Served, serving, until
-from tests.sample_sweep import register, sample_points, submit_sweep, work
+from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 
 
 @pytest.fixture
@@ -103,3 +104,14 @@ def test_a_run_is_changed_from_its_own_page(queue: Served, open_tab: OpenTab) ->
     expect(page.locator(".facts")).to_contain_text("cancelled")
     expect(page.get_by_role("button", name="Pause", exact=True)).to_be_disabled()
     expect(page.get_by_role("button", name="Retry", exact=True)).to_be_enabled()
+
+
+def test_runs_side_by_side_tell_how_they_stand_until_all_are_over(queue: Served, open_tab: OpenTab) -> None:
+    page = open_tab(queue).visit("/compare?runs=1,3")
+    standing = page.get_by_role("region", name="What differs")
+    expect(standing).to_contain_text("pending")
+    with queue.store() as store:
+        work(store, register(store, pid=4243), [sample_point(Split.TRAIN, 30, loss=1.25)])
+    expect(standing).to_contain_text("completed")
+    expect(standing).to_contain_text("1.2500")
+    expect(page.locator("figure").first).to_contain_text("run 3 train")
