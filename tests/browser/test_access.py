@@ -131,3 +131,24 @@ def test_the_focus_stays_while_the_page_moves(demo: Served, open_tab: OpenTab) -
     before = step.inner_text()
     until(lambda: step.inner_text() != before, "the step grows")
     expect(link).to_be_focused()
+
+
+def test_a_control_that_is_drawn_anew_keeps_the_focus(big: Served, open_tab: OpenTab) -> None:
+    page = open_tab(big).visit("/sweeps/1")
+    turn = page.get_by_role("button", name="Next page")
+    turn.focus()
+    for number in (2, 3):
+        page.keyboard.press("Enter")
+        expect(page.get_by_text(f"page {number} of 200")).to_be_visible()
+        expect(turn).to_be_focused()
+    page.get_by_text("Columns", exact=True).click()
+    column = page.get_by_role("checkbox", name="width")
+    column.focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("columnheader", name="width")).to_have_count(0)
+    expect(column).to_be_focused()
+    add = page.get_by_role("button", name="Add column")
+    add.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("columnheader", name="best val_loss")).to_be_visible()
+    expect(add).to_be_focused()

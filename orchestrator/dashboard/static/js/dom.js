@@ -121,15 +121,14 @@ export function pager(caption, most, onPage, page = 1) {
       const disabled = to < 1 || to > pages || to === page;
       return button(text, () => show(total, to), { disabled, "aria-label": label });
     };
-    fill(root,
-      pages > 1 && [
-        turn("«", 1, "First page"),
-        turn("‹", page - 1, "Page before"),
-        el("span", {}, `page ${page} of ${pages}`),
-        turn("›", page + 1, "Next page"),
-        turn("»", pages, "Last page"),
-      ],
-    );
+    const buttons = [
+      turn("«", 1, "First page"),
+      turn("‹", page - 1, "Page before"),
+      el("span", {}, `page ${page} of ${pages}`),
+      turn("›", page + 1, "Next page"),
+      turn("»", pages, "Last page"),
+    ];
+    redrawn(root, () => fill(root, pages > 1 && buttons));
   };
   return { root, show };
 }
@@ -164,10 +163,11 @@ export function oneAtATime(signal) {
   };
 }
 
-/** Draw a part of a page anew; a link in it, or what has an id, keeps the focus. */
+/** Draw a part of a page anew; what has the focus keeps it: a link to the same address, a control of the same name. */
 export function redrawn(root, draw) {
-  const { id, href } = root.contains(document.activeElement) ? document.activeElement : {};
+  const name = ({ id, href, ariaLabel, labels, textContent }) =>
+    id || href || ariaLabel || (labels?.[0] ?? { textContent }).textContent;
+  const focused = root.contains(document.activeElement) && name(document.activeElement);
   draw();
-  if (id) document.getElementById(id)?.focus();
-  else if (href) [...root.querySelectorAll("a[href]")].find((link) => link.href === href)?.focus();
+  if (focused) [...root.querySelectorAll("a[href], button, input, select")].find((one) => name(one) === focused)?.focus();
 }

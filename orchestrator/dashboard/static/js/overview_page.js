@@ -29,7 +29,7 @@ export class OverviewPage extends LivePage {
       this.chosen[target.checked ? "add" : "delete"](id);
       this.news(this.found);
     };
-    const attributes = { id: `choose-${id}`, "aria-label": `Choose sweep ${id}`, checked: this.chosen.has(id) };
+    const attributes = { "aria-label": `Choose sweep ${id}`, checked: this.chosen.has(id) };
     return el("input", { type: "checkbox", ...attributes, on: { change } });
   }
 

@@ -89,18 +89,13 @@ export class RunsTable {
       set([...new Set([...keys, `${metric.control.value}~${moment.control.value}${at}`])]);
     };
     const offered = [...this.data.columns, ...this.columns.filter((column) => column.key.includes("~"))];
-    fill(this.chooser,
-      offered.slice(1).map(({ key, title }) =>
-        labelledCheck(title, keys.includes(key), (isOn) =>
-          set(offered.map((one) => one.key).filter((one) => (one === key ? isOn : keys.includes(one)))),
-        ),
+    const checks = offered.slice(1).map(({ key, title }) =>
+      labelledCheck(title, keys.includes(key), (isOn) =>
+        set(offered.map((one) => one.key).filter((one) => (one === key ? isOn : keys.includes(one)))),
       ),
-      metric,
-      moment,
-      step,
-      button("Add column", add),
-      button("Usual columns", () => set([])),
     );
+    const buttons = [button("Add column", add), button("Usual columns", () => set([]))];
+    redrawn(this.chooser, () => fill(this.chooser, checks, metric, moment, step, buttons));
   }
 
   valueKeys() {
@@ -173,8 +168,7 @@ export class RunsTable {
   /** Draw the runs again, those of `page` or of the present one. */
   update(page) {
     this.found = this.data.filtered(this.filterBox.value);
-    this.shown = this.sorted(this.found.runs);
-    const runs = this.shown;
+    const runs = (this.shown = this.sorted(this.found.runs));
     this.pager.show(runs.length, page);
     const total = this.data.runs.size;
     const some = runs.length < total ? `${runs.length.toLocaleString("en-US")} of ` : "";
