@@ -38,11 +38,8 @@ function drawAxes(pen, plot, { title, xLabel }, { left, width, height }) {
   const [xs, ys] = plot.axes.map(({ _splits: ticks, _values: texts }) => ticks.map((tick, at) => [tick, texts[at]]));
   const rule = (...points) => path(pen, points).stroke();
   pen.setLineDash([]);
-  pen.lineWidth = 1;
-  pen.strokeStyle = themed("--grid");
-  pen.fillStyle = themed("--faint");
-  pen.font = "12px system-ui, sans-serif";
-  pen.textAlign = "center";
+  Object.assign(pen, { lineWidth: 1, strokeStyle: themed("--grid"), fillStyle: themed("--faint") });
+  Object.assign(pen, { font: "12px system-ui, sans-serif", textAlign: "center" });
   for (const [tick, text] of xs) {
     const x = left + plot.valToPos(tick, "x");
     rule([x, TOP], [x, TOP + height]);
@@ -55,9 +52,7 @@ function drawAxes(pen, plot, { title, xLabel }, { left, width, height }) {
     rule([left, y], [left + width, y]);
     pen.fillText(text, left - 6, y + 4);
   }
-  pen.textAlign = "left";
-  pen.font = "600 13px system-ui, sans-serif";
-  pen.fillStyle = themed("--text");
+  Object.assign(pen, { textAlign: "left", font: "600 13px system-ui, sans-serif", fillStyle: themed("--text") });
   pen.fillText(title, left, 18);
   pen.font = "12px system-ui, sans-serif";
 }

@@ -14,7 +14,7 @@ const MOST_LABELS = 9;
 
 /** Draws into `root`; a stretch dragged along an axis keeps the runs within it coloured. */
 export class ParallelCoordinates {
-  /** `onBrush(axis, wanted)` hears what was picked along an axis: { low, high }, or { words }; null after a double click. */
+  /** `onBrush(axis, wanted)` hears what was picked along an axis, as conditions such as `>=2`; null after a double click. */
   constructor(root, signal, onBrush) {
     this.onBrush = onBrush;
     this.canvas = el("canvas", {
@@ -118,9 +118,7 @@ export class ParallelCoordinates {
 
   drawAxis(pen, axis, at) {
     const x = this.place(at);
-    pen.strokeStyle = themed("--faint");
-    pen.fillStyle = themed("--text");
-    pen.lineWidth = 1;
+    Object.assign(pen, { strokeStyle: themed("--faint"), fillStyle: themed("--text"), lineWidth: 1 });
     path(pen, [[x, TOP], [x, HEIGHT - BOTTOM]]).stroke();
     pen.font = "600 12px system-ui, sans-serif";
     const isLast = at === this.axes.length - 1;
@@ -135,8 +133,7 @@ export class ParallelCoordinates {
       const y = HEIGHT - BOTTOM - axis.share(tick.value) * (HEIGHT - TOP - BOTTOM);
       if (before - y < 12) continue;
       before = y;
-      pen.strokeStyle = themed("--page");
-      pen.lineWidth = 3;
+      Object.assign(pen, { strokeStyle: themed("--page"), lineWidth: 3 });
       pen.strokeText(tick.text, x + (isLast ? -6 : 6), y + 4, 90);
       pen.fillText(tick.text, x + (isLast ? -6 : 6), y + 4, 90);
     }
@@ -175,9 +172,10 @@ export class ParallelCoordinates {
     const { values, isNumeric } = this.axes[at];
     const picked = this.chosen().map((run) => values[run]).filter((value) => value !== null);
     this.brush = null;
+    const words = [...new Set(picked.map(setting))];
+    const isRange = isNumeric && words.length > 1;
     if (!picked.length) this.draw();
-    else if (isNumeric) this.onBrush(at, { low: Math.min(...picked), high: Math.max(...picked) });
-    else this.onBrush(at, { words: [...new Set(picked.map(setting))] });
+    else this.onBrush(at, isRange ? [`>=${Math.min(...picked)}`, `<=${Math.max(...picked)}`] : [`=${words.join("|")}`]);
   }
 }
 

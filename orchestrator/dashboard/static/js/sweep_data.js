@@ -142,10 +142,7 @@ function parseFilter(text, columns, words) {
 function comparison(read, sign, wanted) {
   const asNumber = wanted.trim() === "" ? NaN : Number(wanted);
   const lower = wanted.toLowerCase();
-  const same = (value) =>
-    typeof value === "number" && !Number.isNaN(asNumber)
-      ? value === asNumber
-      : lower.split("|").includes(String(value ?? "").toLowerCase());
+  const same = (value) => value === asNumber || lower.split("|").includes(String(value ?? "").toLowerCase());
   const tests = {
     "=": same,
     "!=": (value) => !same(value),

@@ -190,9 +190,7 @@ export class SweepPage extends LivePage {
     const gone = wanted ? [names[at]] : names;
     const isGone = (term) => gone.some((name) => term.startsWith(name) && /^[<>]?=/.test(term.slice(name.length)));
     const terms = filterTerms(this.table.filterBox.value).filter((term) => !isGone(term));
-    const { low, high, words = low === high ? [low] : null } = wanted ?? {};
-    if (wanted && words) terms.push(`${names[at]}=${words.join("|")}`);
-    else if (wanted) terms.push(`${names[at]}>=${low}`, `${names[at]}<=${high}`);
+    terms.push(...(wanted ?? []).map((condition) => names[at] + condition));
     this.table.setFilter(terms.map((term) => (/\s/.test(term) ? `"${term}"` : term)).join(" "));
   }
 

@@ -61,6 +61,6 @@ function liveRow(worker) {
 }
 
 function pastRow(worker) {
-  const { id, hostname, started_at: started, ended_at: ended, why } = worker;
-  return [String(id), hostname, device(worker), moment(started), moment(ended), why];
+  const [started, ended] = [worker.started_at, worker.ended_at].map(moment);
+  return [String(worker.id), worker.hostname, device(worker), started, ended, worker.why];
 }
