@@ -70,14 +70,14 @@ async function act(action, target, server) {
 
 async function edit({ sweep, run, name, tags, note }, what, onLabelled) {
   const question = `${what} of ${sweep ? `sweep ${sweep}` : `run ${run}`}`;
-  let typed = { name, tags: tags.join(" "), note };
+  let [typed, problem] = [{ name, tags: tags.join(" "), note }, ""];
   for (;;) {
     const fields = [
       { name: "tags", label: "Tags, separated by spaces", value: typed.tags },
       { name: "note", label: "Note", value: typed.note, kind: "area" },
     ];
     if (name !== undefined) fields.unshift({ name: "name", label: "Name", value: typed.name });
-    typed = await ask(question, { yes: "Save", fields });
+    typed = await ask(question, { problem, yes: "Save", fields });
     if (!typed) return;
     const wanted = typed.tags.split(/\s+/).filter(Boolean);
     const [add, remove] = [wanted.filter((tag) => !tags.includes(tag)), tags.filter((tag) => !wanted.includes(tag))];
@@ -89,7 +89,7 @@ async function edit({ sweep, run, name, tags, note }, what, onLabelled) {
       onLabelled();
       return;
     } catch (error) {
-      tell(`Nothing was changed: ${error.message}. ${error.hint ?? ""}`, true);
+      problem = `Nothing was changed: ${error.message}. ${error.hint ?? ""}`;
     }
   }
 }

@@ -4,9 +4,9 @@ import { button, el, field } from "./dom.js";
 
 /**
  * Ask; resolves to null for no, else to the values of the form by the names of its `fields`: { name, label, value, kind },
- * where `kind` is "number" or "area", else a line of text.
+ * where `kind` is "number" or "area", else a line of text. `problem` says why the last answer was refused.
  */
-export function ask(question, { detail = "", yes, danger = false, fields = [] }) {
+export function ask(question, { detail = "", problem = "", yes, danger = false, fields = [] }) {
   return new Promise((resolve) => {
     let answer = null;
     const submit = (event) => (answer = Object.fromEntries(new FormData(event.target)));
@@ -19,6 +19,7 @@ export function ask(question, { detail = "", yes, danger = false, fields = [] })
       el("form", { method: "dialog", on: { submit } },
         el("h2", { id: "question" }, question),
         detail && el("p", {}, detail),
+        problem && el("p", { class: "problem", role: "alert" }, problem),
         fields.map((one) => field(one.label, control(one))),
         el("div", { class: "buttons" },
           button("Leave as it is", () => dialog.close()),
