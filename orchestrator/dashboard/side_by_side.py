@@ -12,6 +12,7 @@ from orchestrator.queue.runs import RunRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
 from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.wording.numbers import counted
 
 MOST_RUNS = 8
 MOST_DIFF_LINES = 2_000
@@ -23,7 +24,7 @@ def side_by_side(store: Store, run_ids: Sequence[int]) -> Mapping[str, Any]:
     Raises NotThereError for a run that does not exist, UsageError for fewer than two or more than MOST_RUNS.
     """
     if not 2 <= len(run_ids) <= MOST_RUNS:
-        raise UsageError(f"{len(run_ids)} runs cannot be shown side by side", f"Choose 2 to {MOST_RUNS}.")
+        raise UsageError(f"{counted(len(run_ids), 'run')} cannot be shown side by side", f"Choose 2 to {MOST_RUNS}.")
     runs = [known_run(store, one) for one in run_ids]
     names = differing_settings(run.settings for run in runs)
     facts = sorted({name for run in runs for name in run.facts})

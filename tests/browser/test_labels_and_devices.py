@@ -86,8 +86,9 @@ def test_a_runs_note_is_text_and_what_is_refused_is_not_lost(devices: Served, op
     tab.expected = ("400",)
     page = tab.visit("/runs/1")
     edit(page, "Edit tags and note", Tags="good -bad", Note=EVIL)
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("Nothing was changed: '-bad' can't be a tag")
-    expect(page.get_by_role("dialog").get_by_label("Note")).to_have_value(EVIL)  # typed once
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("alert")).to_contain_text("Nothing was changed: '-bad' can't be a tag")
+    expect(dialog.get_by_label("Note")).to_have_value(EVIL)  # typed once
     assert violations(page) == []
     page.get_by_role("dialog").get_by_label("Tags").fill("good")
     page.get_by_role("dialog").get_by_role("button", name="Save").click()

@@ -334,6 +334,7 @@ def test_runs_side_by_side_show_what_differs(client: Client, store: Store) -> No
     assert client.get("runs/1")["before"] is None
     for runs in ("", "1", "1,1", "1,2,3,4,5,6,7,8,9", "x,y"):
         assert "side by side" in client.get(f"compare?runs={runs}", status=400)["error"], runs
+    assert client.get("compare?runs=1", status=400)["error"] == "1 run cannot be shown side by side"
     assert client.get("compare?runs=1,999", status=404)["error"]
     assert client.http.get("/api/compare?runs=1,2").status_code == 401
 

@@ -3,7 +3,7 @@
 import { path } from "./chart_figure.js";
 import { scaleColour, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
-import { divergedNote, inOrder, logTicks, niceTicks, number, setting } from "./format.js";
+import { counted, divergedNote, inOrder, logTicks, niceTicks, number, setting } from "./format.js";
 import { saveMenu } from "./saving.js";
 
 const HEIGHT = 300;
@@ -72,9 +72,9 @@ export class ParallelCoordinates {
     const metric = this.axes.at(-1);
     const lost = this.runs.filter((_, at) => metric.values[at] === null);
     const total = metric.values.length;
-    this.canvas.setAttribute("aria-label", `${total} runs over ${this.axes.map((axis) => axis.title).join(", ")}`);
-    const measured = this.brush ? `${this.chosen().length} of ${total}` : (total - lost.length).toLocaleString("en-US");
-    const drawn = total ? `${measured} runs with a ${metric.title}.` : `No run has a ${metric.title} yet.`;
+    this.canvas.setAttribute("aria-label", `${counted(total, "run")} over ${this.axes.map((axis) => axis.title).join(", ")}`);
+    const measured = this.brush ? `${this.chosen().length} of ${counted(total, "run")}` : counted(total - lost.length, "run");
+    const drawn = total ? `${measured} with a ${metric.title}.` : `No run has a ${metric.title} yet.`;
     const others = divergedNote(lost, "dashed, above the axis") + this.leftOut;
     setText(this.told, `${drawn}${others} Drag along an axis to filter by it, double-click to clear that.`);
   }
