@@ -161,9 +161,8 @@ def test_a_brush_filters_the_table_and_the_curves(figures: Served, open_tab: Ope
     page.locator(".parallel canvas").dblclick(position={"x": 200, "y": 150})
     expect(filter_box).to_have_value("")
     expect(page.locator(".legend button")).to_have_count(6)
-    page.get_by_role("tab", name="Runs").click()
-    filter_box.fill("run=1")
-    page.get_by_role("tab", name="Parallel").click()
+    page.keyboard.press("/")
+    page.keyboard.type("run=1")
     expect(page.locator("#panel")).to_contain_text("1 run with a validation loss")
 
 

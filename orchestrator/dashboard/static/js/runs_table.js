@@ -15,7 +15,8 @@ const DEFAULTS = { sort: "run", page: 1 };
 
 /**
  * `onFilter(runs)` hears the runs that pass the filter, also when values of metrics have come: of the columns, of the
- * filter, and of `wanted`, the key of another column; `onSelect()` hears that others are selected.
+ * filter, and of `wanted`, the key of another column; `onSelect()` hears that others are selected. `panel` is all but
+ * the filter.
  */
 export class RunsTable {
   constructor(root, sweepId, { signal, onFilter, onSelect }) {
@@ -47,9 +48,11 @@ export class RunsTable {
         button("Download CSV", () => this.download()),
       ),
       this.problem,
-      folded("Columns", this.chooser),
-      el("div", { class: "table-scroll tall", tabindex: "0", role: "region", "aria-label": "Runs" }, table),
-      this.pager.root,
+      (this.panel = el("div", {},
+        folded("Columns", this.chooser),
+        el("div", { class: "table-scroll tall", tabindex: "0", role: "region", "aria-label": "Runs" }, table),
+        this.pager.root,
+      )),
     );
   }
 

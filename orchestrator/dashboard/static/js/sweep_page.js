@@ -118,8 +118,9 @@ export class SweepPage extends LivePage {
     this.tab = key;
     const signal = this.shown();
     fill(this.panelBox);
-    // The table is the panel of the first tab; its filter and selection outlive the others.
-    this.tableBox.hidden = key !== "runs";
+    // The table is the panel of the first tab; its selection outlives the others. What is compared is not filtered.
+    this.table.panel.hidden = key !== "runs";
+    this.tableBox.hidden = key === "comparison";
     const kinds = {
       parallel: () => new ParallelCoordinates(this.panelBox, signal, (at, wanted) => this.brush(at, wanted)),
       final: () => new FinalValues(this.panelBox, signal),
