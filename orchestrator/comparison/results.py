@@ -31,6 +31,7 @@ from orchestrator.queue.sweeps import DECIDE, PolicyRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import restricted, with_zipped
 from orchestrator.sweep.options import value_text
+from orchestrator.wording.commands import naming_database
 from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         tune=tune,
         tuned=families.tuned,
         margin=asked.margin,
-        policy=[] if record is None else standing_lines(standing_of(store, record), with_arms=races, with_codes=False),
+        policy=[] if record is None else _policy_lines(store, record, with_arms=races),
         rule="" if policy is None else policy.rule,
         is_robust=question.robust,
         undecided_arms=undecided,
@@ -173,6 +174,11 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         extension=extension_of(store, wanted, design, found.runs, contrasts, undecided, is_usual=is_usual),
         warnings=_warnings(store, question, found, grouping, families),
     )
+
+
+def _policy_lines(store: Store, record: PolicyRecord, *, with_arms: bool) -> list[str]:
+    lines = standing_lines(standing_of(store, record), with_arms=with_arms, with_codes=False)
+    return [naming_database(line, store.location.option) for line in lines]
 
 
 def _as_asked(question: Question, policy: DecidePolicy | None, grouping: Grouping) -> Question:

@@ -729,3 +729,7 @@ def test_decide_says_that_it_declares_and_then_only_how_it_stands(
     assert "sweep 1 had no policy, and now has one with the defaults\n" in said[0].err
     assert f"hlbq decide --db {database} 1 --redeclare --margin 0.01\n" in said[0].err
     assert "had no policy" not in said[1].err and said[1].out == said[0].out
+    assert run_program(["cancel", "--all", "--yes", "--db", database]) == 0
+    capsys.readouterr()
+    assert run_program(["decide", "--db", database]) == 0
+    assert f"hlbq retry --db {database} --sweep 1 lets them go on" in capsys.readouterr().out
