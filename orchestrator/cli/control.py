@@ -187,7 +187,7 @@ def _change(
     if count > 1 and not yes:
         ask(f"{verb.capitalize()} {counted(count, 'run')}?", otherwise="Nothing was changed.")
     changed = change(chosen, actor=user_name())
-    there = store.counts(replace(chosen, states=()))
+    there = {} if changed else store.counts(replace(chosen, states=()))
     if any(there.values()) and not any(there[state] for state in chosen.states):
         note(f"nothing to {verb}: {counts_text(there)}. It changes runs that are {' or '.join(chosen.states)}.")
     print_result({"changed": changed}, f"{counted(changed, 'run')} {done}", as_json=as_json)

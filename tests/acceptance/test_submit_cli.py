@@ -235,7 +235,8 @@ def test_cancel_and_retry_name_the_count_and_want_a_yes(hlbq: Hlbq) -> None:
     assert "--yes" in refused.err
     assert {run.state for run in runs_of()} == {State.PENDING}
     assert hlbq("cancel --run 2").out == "1 run cancelled\n"
-    assert hlbq("cancel --sweep 1 --yes").out == "2 runs cancelled\n"
+    done = hlbq("cancel --sweep 1 --yes")
+    assert done.out == "2 runs cancelled\n" and done.err == "", "what was just changed is no reason"
     assert hlbq("retry --where seed=101 seed=102 --yes").out == "2 runs back in the queue\n"
     assert [run.state for run in runs_of()] == [State.CANCELLED, State.PENDING, State.PENDING]
     none = hlbq("retry --run 2 3")
