@@ -6,7 +6,7 @@ import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
 from orchestrator.cli.option_groups import option
-from orchestrator.cli.output import counted, naming_database, note, print_json, print_result, say, suggest, warn
+from orchestrator.cli.output import counted, note, print_json, print_result, say, suggest, warn
 from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.submit import note_left_out
 from orchestrator.cli.sweep_options import GivenSettings, PolicyOptions
@@ -50,7 +50,7 @@ def decide(
             print_json(standings)
             return
         for standing in standings:
-            say(*(naming_database(line, store.location.option) for line in standing_lines(standing)))
+            say(*standing_lines(standing, database_option=store.location.option))
         if not standings:
             suggest("no sweep has a policy. Declare one: hlbq decide SWEEP", store)
         if sweep is not None and standings[-1].is_open and not standings[-1].waits:

@@ -12,7 +12,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.common import DatabaseOption, YesOption
 from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import OptionGroup, option, read_by
-from orchestrator.cli.output import counted, naming_database, note, say_wrapped, warn
+from orchestrator.cli.output import counted, note, say_wrapped, warn
 from orchestrator.cli.review import plan_summary
 from orchestrator.cli.submit import AskedSweep, submit_sweep
 from orchestrator.cli.sweep_options import SweepCommand
@@ -173,7 +173,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
             standings = [standing_of(store, record) for record in store.policies((sweep.id,))]
             option = store.location.option
         for standing in standings:
-            say_wrapped(*(naming_database(line, option) for line in standing_lines(standing)))
+            say_wrapped(*standing_lines(standing, database_option=option))
         return
     from orchestrator.comparison.questions import Question
     from orchestrator.comparison.reporting.rendering import sentences

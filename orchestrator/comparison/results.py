@@ -31,7 +31,6 @@ from orchestrator.queue.sweeps import DECIDE, PolicyRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import restricted, with_zipped
 from orchestrator.sweep.options import value_text
-from orchestrator.wording.commands import naming_database
 from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -177,8 +176,8 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
 
 
 def _policy_lines(store: Store, record: PolicyRecord, *, with_arms: bool) -> list[str]:
-    lines = standing_lines(standing_of(store, record), with_arms=with_arms, with_codes=False)
-    return [naming_database(line, store.location.option) for line in lines]
+    standing, option = standing_of(store, record), store.location.option
+    return standing_lines(standing, with_arms=with_arms, with_codes=False, database_option=option)
 
 
 def _as_asked(question: Question, policy: DecidePolicy | None, grouping: Grouping) -> Question:

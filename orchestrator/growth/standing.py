@@ -15,6 +15,7 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import SEARCH, PolicyRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.wording.commands import naming_database
 from orchestrator.wording.numbers import counted, duration
 
 _RUNS_FOR_SPEED = 200
@@ -212,16 +213,31 @@ def _waits(store: Store, record: PolicyRecord) -> bool:
 
 
 def standing_lines(
-    standing: PolicyStanding | SearchStanding, *, with_arms: bool = True, with_codes: bool = True
+    standing: PolicyStanding | SearchStanding,
+    *,
+    with_arms: bool = True,
+    with_codes: bool = True,
+    database_option: str = "",
 ) -> list[str]:
-    """The standing in sentences, an arm a line. `compare` says by itself which codes stand beside each other."""
+    """The standing in sentences, an arm a line. `compare` says by itself which codes stand beside each other. Commands
+    in them name the database by `database_option`."""
     if isinstance(standing, SearchStanding):
-        first, *others = _search_sentences(standing)
-        if len(standing.improvements) > 1:
-            newest = [f"{value:.4g} (arm {number})" for number, value in standing.improvements[-_IMPROVEMENTS:]]
-            others.append(f"best so far, arm by arm: {', '.join(newest)}")
-        reasons = [f"left out: {why} ({counted(number, 'combination')})" for why, number in standing.left_out.items()]
-        return [first, *(f"  {line}" for line in (*others, *reasons))]
+        lines = _lines_of_search(standing)
+    else:
+        lines = _lines_of_policy(standing, with_arms=with_arms, with_codes=with_codes)
+    return [naming_database(line, database_option) for line in lines]
+
+
+def _lines_of_search(standing: SearchStanding) -> list[str]:
+    first, *others = _search_sentences(standing)
+    if len(standing.improvements) > 1:
+        newest = [f"{value:.4g} (arm {number})" for number, value in standing.improvements[-_IMPROVEMENTS:]]
+        others.append(f"best so far, arm by arm: {', '.join(newest)}")
+    reasons = [f"left out: {why} ({counted(number, 'combination')})" for why, number in standing.left_out.items()]
+    return [first, *(f"  {line}" for line in (*others, *reasons))]
+
+
+def _lines_of_policy(standing: PolicyStanding, *, with_arms: bool, with_codes: bool) -> list[str]:
     closed = [arm for arm in standing.arms if arm.reason is not None]
     open_arms = len(standing.arms) - len(closed)
     state = f"{counted(open_arms, 'arm')} open after {counted(standing.round, 'seed')}" if standing.is_open else "done"

@@ -19,7 +19,6 @@ from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.reading import MOST_SWEEPS_LISTED
 from orchestrator.status.time_left import hours_spent, seconds_left
 from orchestrator.store import Store
-from orchestrator.wording.commands import naming_database
 
 MOST_SWEEPS = 500
 NEWEST_EVENTS = 15
@@ -123,9 +122,9 @@ def _verdict(store: Store, sweep: SweepRecord) -> str:
     """How the sweep's policy stands, or how its arms compare with its baseline so far; empty where nothing does."""
     record = store.policy(sweep.id)
     if record is not None:
-        lines = standing_lines(standing_of(store, record), with_arms=False)
-        told = "; ".join(line.strip().removeprefix(f"sweep {sweep.id}: ") for line in lines)
-        return naming_database(told, store.location.option)
+        option = store.location.option
+        lines = standing_lines(standing_of(store, record), with_arms=False, database_option=option)
+        return "; ".join(line.strip().removeprefix(f"sweep {sweep.id}: ") for line in lines)
     if sum(sweep.counts.values()) > MOST_RUNS_COMPARED:
         return ""
     try:

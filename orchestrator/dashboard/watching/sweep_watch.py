@@ -30,7 +30,6 @@ from orchestrator.store.rows import read_code
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.definition import swept_axes
 from orchestrator.sweep.options import value_text
-from orchestrator.wording.commands import naming_database
 
 # What a row of a page's table holds, in this order.
 COLUMNS = (
@@ -153,8 +152,8 @@ class SweepWatch:
         if policies == self._policies and not has_news:
             return False
         before, self._policies = self._growth, policies
-        lines = [line for record in records for line in standing_lines(standing_of(store, record))]
-        self._growth = [naming_database(line, store.location.option) for line in lines]
+        standings, option = [standing_of(store, record) for record in records], store.location.option
+        self._growth = [line for one in standings for line in standing_lines(one, database_option=option)]
         return self._growth != before
 
     def _see_surroundings(self, store: Store, tick: float, *, has_moved: bool, anew: bool) -> bool:
