@@ -1,12 +1,15 @@
 """Small sweeps, points and workers for tests of the store."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import Connection, select
 
 from hlbgpt_core.points import Facts, Phase, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.settings import Settings
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.points import StoredPoint
 from orchestrator.queue.runs import Bookkeeping, RunFilter
@@ -25,6 +28,22 @@ def arm(depth: int = 2, **settings: Any) -> NewArm:
     """An arm with true settings and made-up sizes."""
     resolved = Settings.from_dict({"depth": depth, "width": 64, **settings})
     return NewArm(key=resolved.key(), settings=resolved.to_dict(), num_params=depth, num_non_embedding_params=depth)
+
+
+@contextlib.contextmanager
+def commits_unanswered(store: Store, patched: pytest.MonkeyPatch) -> Iterator[None]:
+    """The store's transactions are committed, and then the connection breaks."""
+    writing = store._write
+
+    @contextlib.contextmanager
+    def unanswered() -> Iterator[Connection]:
+        with writing() as connection:
+            yield connection
+        raise DatabaseBusyError("the connection broke", "Try again.")
+
+    with patched.context() as for_now:
+        for_now.setattr(store, "_write", unanswered)
+        yield
 
 
 def new_sweep(*, depths: Sequence[int] = (2,), seeds: int = 1, limits: Limits | None = None, **rest: Any) -> NewSweep:

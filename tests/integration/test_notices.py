@@ -1,16 +1,14 @@
 """Notices: each end of a sweep and each failed run is noted once, and told at least once, on both databases."""
 
-import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 from hlbgpt_core.points import Point
 from orchestrator.errors import DatabaseBusyError, UsageError
@@ -23,7 +21,7 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store, parse_location
 from tests.conftest import VirtualClock
-from tests.store_examples import ALL, claim, ending, new_sweep, point, register, submit
+from tests.store_examples import ALL, claim, commits_unanswered, ending, new_sweep, point, register, submit
 
 MARK = NotifyMark(token="0" * 32, by="ada on here")
 ENDED, FAILED = NoticeKind.SWEEP_ENDED, NoticeKind.RUN_FAILED
@@ -153,16 +151,7 @@ def test_the_database_holds_no_command_and_only_its_user_finds_it(
 
 def test_a_command_stays_where_the_sweep_may_be_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a sweep whose commit was not answered nobody was told: its command was thrown away."""
-    writing = store._write
-
-    @contextlib.contextmanager
-    def unanswered() -> Iterator[Connection]:
-        with writing() as connection:
-            yield connection
-        raise DatabaseBusyError("the connection broke", "Try again.")
-
-    with monkeypatch.context() as patched, pytest.raises(DatabaseBusyError):
-        patched.setattr(store, "_write", unanswered)
+    with commits_unanswered(store, monkeypatch), pytest.raises(DatabaseBusyError):
         submit_with_command(store, new_sweep(), "true")
     store.cancel(ALL, "ada")
     assert may_be_told(store)

@@ -23,6 +23,7 @@ from tests.conftest import VirtualClock
 from tests.store_examples import (
     ALL,
     claim,
+    commits_unanswered,
     ending,
     facts,
     identity,
@@ -472,16 +473,10 @@ def test_a_submit_whose_commit_was_not_answered_says_how_to_check(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It said \"Try again.\", which stores the sweep a second time."""
-    writing = store._write
-
-    @contextlib.contextmanager
-    def unanswered() -> Iterator[Connection]:
-        with writing() as connection:
-            yield connection
-        raise DatabaseBusyError("the connection broke", "Try again.")
-
-    monkeypatch.setattr(store, "_write", unanswered)
-    with pytest.raises(DatabaseBusyError, match="check with hlbq status before you submit it again"):
+    with (
+        commits_unanswered(store, monkeypatch),
+        pytest.raises(DatabaseBusyError, match="check with hlbq status before you submit it again"),
+    ):
         submit(store)
     assert [sweep.id for sweep in store.sweeps()] == [1]
 
